@@ -1,0 +1,111 @@
+"""Decoding constraints by llguidance: what may come next, given a schema, expression, grammar or list of choices.
+
+Checked by rejection: a sampled token is only tested (microseconds), and the mask over the vocabulary is computed
+when the test fails. That leaves the distribution as masking would have it. Knows no sampling and no requests.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import llguidance
+import llguidance.llamacpp
+import numpy as np
+import numpy.typing as npt
+
+from llmos.engine.llama.binding import Model
+from llmos.errors import ConstraintError
+from llmos.messages import Choices, Constraint, Grammar, JsonSchema, Regex
+
+
+def to_grammar(constraint: Constraint) -> str:
+    """A constraint in llguidance's own terms.
+
+    Raises:
+        ConstraintError: It is empty or can't be written as JSON.
+    """
+    match constraint:
+        case JsonSchema(schema):
+            try:
+                return llguidance.LLMatcher.grammar_from_json_schema(
+                    json.dumps(schema), overrides={"whitespace_flexible": False}
+                )
+            except (TypeError, ValueError) as error:
+                raise ConstraintError(f"The JSON schema can't be used: {error}.") from error
+        case Regex(pattern):
+            return llguidance.LLMatcher.grammar_from_regex(pattern)
+        case Choices(options):
+            if not options or not all(options):
+                raise ConstraintError("A choice needs at least one option and no empty ones.")
+            strings = " | ".join(json.dumps(option, ensure_ascii=False) for option in options)
+            return llguidance.LLMatcher.grammar_from_lark(f"start: {strings}")
+        case Grammar(lark):
+            return llguidance.LLMatcher.grammar_from_lark(lark)
+
+
+class Matcher:
+    """The state of one constraint after the tokens so far."""
+
+    def __init__(self, matcher: llguidance.LLMatcher, tokens: int) -> None:
+        self._matcher = matcher
+        self._tokens = tokens
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing but the end can follow."""
+        return self._matcher.is_stopped()
+
+    def allows(self, token: int) -> bool:
+        """Whether a token may come next."""
+        return self._matcher.validate_tokens([token]) == 1
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Which tokens may come next, shape (vocabulary,)."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        allowed = np.unpackbits(bits, bitorder="little")[: self._tokens].astype(np.bool_)
+        if not allowed.any():
+            raise ConstraintError(
+                f"Nothing can follow under this constraint: {self._matcher.get_error() or 'it is contradictory'}.",
+                hint="Loosen the schema, or bound its strings and arrays.",
+            )
+        return allowed
+
+    def consume(self, token: int) -> None:
+        """Go on with a token that is allowed."""
+        if not self._matcher.consume_token(token):
+            raise ConstraintError(
+                f"The constraint could not be followed: {self._matcher.get_error()}.",
+                hint="It is too complex or contradictory: simplify it.",
+            )
+
+    def forced(self) -> list[int]:
+        """Tokens that must come next, whatever the model thinks."""
+        return self._matcher.compute_ff_tokens()
+
+    def fork(self) -> Matcher:
+        """An independent copy."""
+        return Matcher(self._matcher.deep_copy(), self._tokens)
+
+
+class Constraints:
+    """Makes matchers for one model's vocabulary; building it takes a fraction of a second, once."""
+
+    def __init__(self, model: Model) -> None:
+        self._tokens = model.tokens
+        vocabulary: Any = model.vocabulary
+        self._tokenizer = llguidance.llamacpp.lltokenizer_from_vocab(vocabulary, eos_token=sorted(model.ends))
+
+    def matcher(self, constraint: Constraint) -> Matcher:
+        """A fresh matcher.
+
+        Raises:
+            ConstraintError: The schema, expression or grammar is malformed, unsupported or can't be satisfied.
+        """
+        matcher = llguidance.LLMatcher(self._tokenizer, to_grammar(constraint), log_level=0)
+        if matcher.is_error():
+            raise ConstraintError(
+                f"The {constraint.kind} constraint can't be used: {matcher.get_error().strip()}",
+                hint="Correct it; llguidance's documentation lists what of JSON schema it supports.",
+            )
+        return Matcher(matcher, self._tokens)

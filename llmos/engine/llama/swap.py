@@ -1,0 +1,168 @@
+"""Where KV state goes when it leaves the cells: first RAM, then files, each within a budget, oldest out first.
+
+Knows no tokens, tree or model: states are bytes under a key. Files are written by a thread of their own, so that the
+engine never waits for a disk; each is checked when it comes back, and a damaged one reads as lost, never as garbage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import struct
+import tempfile
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+State = npt.NDArray[np.uint8]
+
+_HEADER = struct.Struct("<8sQ16s")
+_MAGIC = b"llmosKV1"
+
+
+def write_checked(path: Path, *parts: State | bytes) -> None:
+    """Write parts as one file with length and checksum (XXH3-128), complete or not at all.
+
+    Raises:
+        OSError: The disk is full or the folder can't be written; no part of the file stays.
+    """
+    hasher = xxhash.xxh3_128()
+    for part in parts:
+        hasher.update(part)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_HEADER.pack(_MAGIC, sum(len(part) for part in parts), hasher.digest()))
+            for part in parts:
+                file.write(memoryview(part))
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def read_checked(path: Path) -> State | None:
+    """What `write_checked` wrote; None if the file is missing, cut or changed."""
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError:
+        return None
+    if len(data) < _HEADER.size:
+        return None
+    magic, length, digest = _HEADER.unpack(data[: _HEADER.size].tobytes())
+    body = data[_HEADER.size :]
+    if magic != _MAGIC or length != len(body) or xxhash.xxh3_128(body).digest() != digest:
+        return None
+    return body
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space of the disk that holds a folder."""
+    return shutil.disk_usage(folder).free
+
+
+class Swap:
+    """Swapped states by key.
+
+    Args:
+        folder: Where files go; None keeps nothing on disk. A folder of this process's own is made in it.
+        ram_bytes: What stays in RAM at most.
+        disk_bytes: What stays on disk at most.
+    """
+
+    def __init__(self, folder: Path | None, *, ram_bytes: int, disk_bytes: int) -> None:
+        self._ram: OrderedDict[int, State] = OrderedDict()
+        self._disk: OrderedDict[int, tuple[Path, int, Future[bool]]] = OrderedDict()
+        self._ram_budget, self._disk_budget = ram_bytes, disk_bytes
+        self.ram_bytes = self.disk_bytes = 0
+        self._next = 0
+        self._folder = _own_folder(folder) if folder is not None and disk_bytes > 0 else None
+        self._writer = ThreadPoolExecutor(1, "llmos-swap") if self._folder else None
+
+    def put(self, state: State) -> int:
+        """Keep a state and return its key (from 1). What is too much for the budgets is lost, oldest first."""
+        self._next += 1
+        self._ram[self._next] = state
+        self.ram_bytes += len(state)
+        while self.ram_bytes > self._ram_budget:
+            key, oldest = self._ram.popitem(last=False)
+            self.ram_bytes -= len(oldest)
+            self._to_disk(key, oldest)
+        return self._next
+
+    def take(self, key: int) -> State | None:
+        """The state under a key, which is then gone from here; None if it was lost."""
+        state = self._ram.pop(key, None)
+        if state is not None:
+            self.ram_bytes -= len(state)
+            return state
+        if key not in self._disk:
+            return None
+        path, size, written = self._disk.pop(key)
+        self.disk_bytes -= size
+        state = read_checked(path) if written.result() else None
+        path.unlink(missing_ok=True)
+        return state
+
+    def flush(self) -> None:
+        """Wait until everything that goes to disk is there."""
+        for _, _, written in list(self._disk.values()):
+            written.result()
+
+    def close(self) -> None:
+        """Forget everything and remove the files."""
+        self._ram.clear()
+        self._disk.clear()
+        if self._writer:
+            self._writer.shutdown(wait=True, cancel_futures=True)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _to_disk(self, key: int, state: State) -> None:
+        if self._writer is None or self._folder is None or len(state) > self._disk_budget:
+            return
+        while self.disk_bytes + len(state) > self._disk_budget:
+            _, (old, size, _) = self._disk.popitem(last=False)
+            self.disk_bytes -= size
+            self._writer.submit(old.unlink, missing_ok=True)
+        path = self._folder / f"{key}.kv"
+        self._disk[key] = (path, len(state), self._writer.submit(_try_write, path, state))
+        self.disk_bytes += len(state)
+
+
+def _try_write(path: Path, state: State) -> bool:
+    """Write a swap file; a full disk only means that the state is read again."""
+    try:
+        write_checked(path, state)
+    except OSError:
+        return False
+    return True
+
+
+def _own_folder(parent: Path) -> Path | None:
+    """A fresh folder for this process, after removing those of processes that are gone; None if it can't be made."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for entry in parent.iterdir():
+            pid = entry.name.partition("-")[0]
+            if pid.isdigit() and not _alive(int(pid)):
+                shutil.rmtree(entry, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=parent, prefix=f"{os.getpid()}-"))
+    except OSError:
+        return None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

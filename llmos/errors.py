@@ -1,0 +1,118 @@
+"""Every error llmos raises on purpose.
+
+    LlmosError
+    ├── ConfigError            a setting has a value that can't be used
+    ├── StorageError           a file or folder of llmos can't be read or written (full disk, rights, damage)
+    ├── ModelError
+    │   ├── ModelNotFound      no such model, here or at the hub
+    │   ├── ModelInvalid       the file is not a model that can be run (truncated, malformed, wrong kind, wrong hash)
+    │   ├── TemplateError      the chat template is broken, hostile, or refuses these messages
+    │   └── DownloadError      a pull could not be finished; what arrived is kept and resumed
+    └── EngineError
+        ├── EngineClosed       the engine was closed before or during the request
+        ├── EngineCrashed      the engine's process died and could not be brought back
+        ├── OutOfMemory        the model or its context does not fit; the numbers are in the message
+        ├── PromptTooLong      the prompt can never fit into the context; the numbers are in the message
+        ├── ConstraintError    a schema, expression or grammar is malformed or can't be satisfied
+        ├── Unsupported        this engine lacks the capability
+        ├── RealModelForbidden a real model was used where only scripted engines are allowed
+        └── RemoteError        a remote engine failed: `status` is its HTTP status, 0 without an answer
+            └── RemoteTimeout  a remote engine did not answer in time
+
+A message says what was tried and what happened; `hint` says what to do next. `str(error)` holds both.
+"""
+
+from __future__ import annotations
+
+
+class LlmosError(Exception):
+    """Base of all errors that llmos raises on purpose.
+
+    Args:
+        message: What was tried and what happened, identifiers quoted with `!r`.
+        hint: What to do next, one sentence; may be empty.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class ConfigError(LlmosError):
+    """A setting has a value that can't be used."""
+
+
+class StorageError(LlmosError):
+    """A file or folder of llmos can't be read or written."""
+
+
+class ModelError(LlmosError):
+    """Something is wrong with a model."""
+
+
+class ModelNotFound(ModelError):
+    """No such model, here or at the hub."""
+
+
+class ModelInvalid(ModelError):
+    """The file is not a model that can be run."""
+
+
+class TemplateError(ModelError):
+    """The chat template is broken, hostile, or refuses these messages."""
+
+
+class DownloadError(ModelError):
+    """A pull could not be finished; what arrived is kept and resumed."""
+
+
+class EngineError(LlmosError):
+    """A request to an engine failed."""
+
+
+class EngineClosed(EngineError):
+    """The engine was closed before or during the request."""
+
+
+class EngineCrashed(EngineError):
+    """The engine's process died and could not be brought back."""
+
+
+class OutOfMemory(EngineError):
+    """The model or its context does not fit into memory."""
+
+
+class PromptTooLong(EngineError):
+    """The prompt can never fit into the context: nothing is truncated, it is refused."""
+
+
+class ConstraintError(EngineError):
+    """A schema, expression or grammar is malformed or can't be satisfied."""
+
+
+class Unsupported(EngineError):
+    """This engine lacks the capability that was asked for."""
+
+
+class RealModelForbidden(EngineError):
+    """A real model was about to be used although `LLMOS_FORBID_REAL_MODELS` is set."""
+
+
+class RemoteError(EngineError):
+    """A remote engine failed.
+
+    Attributes:
+        status: Its HTTP status, 0 where there was no answer.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class RemoteTimeout(RemoteError):
+    """A remote engine did not answer in time."""
