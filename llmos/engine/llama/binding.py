@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
-from llmos.errors import EngineError, ModelInvalid, OutOfMemory
+from llmos.engine import amx
+from llmos.errors import EngineClosed, EngineError, ModelInvalid, OutOfMemory
 from llmos.messages import Sampling
 
 KvType = Literal["f16", "q8_0"]
@@ -41,6 +43,7 @@ def _keep_log(level: int, text: bytes, _: object) -> None:
 
 llama_cpp.llama_log_set(_keep_log, ctypes.c_void_p(0))
 llama_cpp.llama_backend_init()
+_amx = amx.keep_off()
 
 
 def _short(name: str) -> Callable[..., Any]:
@@ -70,7 +73,7 @@ class Adapter:
     """A loaded LoRA adapter; freed with its model."""
 
     def __init__(self, model: Model, path: Path) -> None:
-        self.pointer = llama_cpp.llama_adapter_lora_init(model.pointer, str(path).encode())
+        self.pointer: Any = llama_cpp.llama_adapter_lora_init(model.pointer, str(path).encode())
         if not self.pointer:
             raise ModelInvalid(
                 f"The adapter {str(path)!r} could not be loaded: {_reasons()}.",
@@ -81,12 +84,10 @@ class Adapter:
 class Model:
     """Weights and vocabulary of a GGUF file whose header has been checked before."""
 
-    def __init__(self, path: Path, *, gpu_layers: int = 0, use_mmap: bool = True, repack: bool = False) -> None:
+    def __init__(self, path: Path, *, gpu_layers: int = 0, repack: bool = True) -> None:
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
-        params.use_extra_bufts = repack
-        if not use_mmap:
-            params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
+        params.use_extra_bufts = repack and _amx != "broken"
         log.clear()
         self.pointer: Any = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
         if not self.pointer:
@@ -101,6 +102,7 @@ class Model:
         self.bos: int = llama_cpp.llama_vocab_bos(self.vocabulary)
         self.eos: int = llama_cpp.llama_vocab_eos(self.vocabulary)
         self.eot: int = llama_cpp.llama_vocab_eot(self.vocabulary)
+        self._alive = threading.Lock()  # other threads tokenize: the weights must not go meanwhile
         self._pieces: dict[int, bytes] = {}
         self._buffer = ctypes.create_string_buffer(4096)
         self.controls, self.ends = self._special_tokens()
@@ -123,6 +125,7 @@ class Model:
         """The bytes a token stands for, a control token by its name."""
         piece = self._pieces.get(token)
         if piece is None:
+            self._check_open()
             if not 0 <= token < self.tokens:
                 raise EngineError(f"Token {token} is not in the vocabulary of {self.tokens} tokens.")
             length = _token_to_piece(self.vocabulary, token, self._buffer, len(self._buffer), 0, True)
@@ -132,18 +135,30 @@ class Model:
     def tokenize(self, text: bytes, *, special: bool) -> list[int]:
         """Token ids of a text, without BOS. Safe from any thread."""
         room = len(text) + 8
-        while True:
-            ids = (llama_cpp.llama_token * room)()
-            count = llama_cpp.llama_tokenize(self.vocabulary, text, len(text), ids, room, False, special)
-            if count >= 0:
-                return list(ids[:count])
-            room = -count
+        with self._alive:
+            self._check_open()
+            while True:
+                ids = (llama_cpp.llama_token * room)()
+                count = llama_cpp.llama_tokenize(self.vocabulary, text, len(text), ids, room, False, special)
+                if count >= 0:
+                    return list(ids[:count])
+                room = -count
+
+    @property
+    def tokenize_address(self) -> int:
+        """Where the library's `llama_tokenize` is, for other native code."""
+        return ctypes.cast(_lib.llama_tokenize, ctypes.c_void_p).value or 0
 
     def close(self) -> None:
         """Free the weights. Contexts on it must be closed before."""
-        if self.pointer:
-            llama_cpp.llama_model_free(self.pointer)
-            self.pointer = None
+        with self._alive:
+            if self.pointer:
+                llama_cpp.llama_model_free(self.pointer)
+                self.pointer = None
+
+    def _check_open(self) -> None:
+        if not self.pointer:
+            raise EngineClosed("The engine is closed.", hint="Open a new one.")
 
 
 class Batch:
@@ -222,13 +237,19 @@ class Processor:
         batch.struct.n_tokens = batch.rows
         return int(llama_cpp.llama_decode(self.pointer, batch.struct))
 
+    def set_threads(self, threads: int) -> None:
+        """Use so many threads from the next decode on."""
+        if threads != self.threads:
+            self.threads = threads
+            llama_cpp.llama_set_n_threads(self.pointer, threads, threads)
+
     def logits(self, row: int) -> Logits:
         """The logits of a row of the last decode, shape (vocabulary,), float32: a view that the next decode ends."""
         address = _get_logits(self.pointer, row)
         if not address:
             raise EngineError(f"Row {row} of the last decode has no logits.")
-        buffer = (ctypes.c_float * self.model.tokens).from_address(address)
-        return np.frombuffer(buffer, dtype=np.float32)
+        logits: Logits = np.ctypeslib.as_array((ctypes.c_float * self.model.tokens).from_address(address))
+        return logits
 
     def copy(self, source: int, target: int, start: int = 0, end: int = -1) -> None:
         """Let `target` share the cells of `source` at positions start to end."""
@@ -261,7 +282,7 @@ class Processor:
         """Make the following decodes use an adapter, or none. KV state made with another one is not valid under it."""
         if adapter is self._adapter:
             return
-        pointers = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(adapter.pointer if adapter else None)
+        pointers: Any = (ctypes.c_void_p * 1)(adapter.pointer if adapter else None)
         scales = (ctypes.c_float * 1)(1.0)
         if llama_cpp.llama_set_adapters_lora(self.pointer, pointers, 1 if adapter else 0, scales) != 0:
             raise EngineError(f"The adapter could not be switched: {_reasons()}.")

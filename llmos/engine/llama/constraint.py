@@ -10,7 +10,6 @@ import json
 from typing import Any
 
 import llguidance
-import llguidance.llamacpp
 import numpy as np
 import numpy.typing as npt
 
@@ -88,13 +87,26 @@ class Matcher:
         return Matcher(self._matcher.deep_copy(), self._tokens)
 
 
+def _tokenizer(model: Model) -> llguidance.LLTokenizer:
+    """llguidance's view of a vocabulary; it marks control tokens by a byte that no text has."""
+    pieces = [(b"\xff" if token in model.controls else b"") + model.piece(token) for token in range(model.tokens)]
+    make: Any = llguidance.LLTokenizer
+    tokenizer: llguidance.LLTokenizer = make.from_llamacpp(
+        tokens=pieces,
+        vocab_ptr=model.vocabulary,
+        tokenize_fptr=model.tokenize_address,
+        eos_token=sorted(model.ends),
+        slices=None,
+    )
+    return tokenizer
+
+
 class Constraints:
     """Makes matchers for one model's vocabulary; building it takes a fraction of a second, once."""
 
     def __init__(self, model: Model) -> None:
         self._tokens = model.tokens
-        vocabulary: Any = model.vocabulary
-        self._tokenizer = llguidance.llamacpp.lltokenizer_from_vocab(vocabulary, eos_token=sorted(model.ends))
+        self._tokenizer = _tokenizer(model)
 
     def matcher(self, constraint: Constraint) -> Matcher:
         """A fresh matcher.

@@ -28,11 +28,11 @@ from llmos.engine.llama.binding import KvType, Sampler
 from llmos.engine.llama.jobs import Began, Ended, GenerateJob, Item, Job, Piece, Scored, ScoreJob, Sink
 from llmos.engine.llama.prompt import Prompts
 from llmos.engine.llama.scheduler import Ticket
-from llmos.engine.llama.swap import read_checked, write_checked
+from llmos.engine.llama.swap import State, read_checked, write_checked
 from llmos.engine.llama.tree import Lease
 from llmos.engine.llama.worker import Worker, WorkerOptions
-from llmos.errors import ConstraintError, LlmosError, ModelInvalid, PromptTooLong, StorageError
-from llmos.events import EngineEvent, Finished, Started, Token
+from llmos.errors import ConstraintError, EngineClosed, EngineError, LlmosError, PromptTooLong, StorageError
+from llmos.events import Channel, EngineEvent, Finished, Started, Token
 from llmos.messages import Capability, Context, EngineInfo, Generate, Message, Score, ScoredChoice, Scores
 
 _T = TypeVar("_T")
@@ -113,7 +113,7 @@ class LlamaEngine:
     """
 
     def __init__(self, worker: Worker, outbox: _Outbox, prompts: Prompts, info: EngineInfo) -> None:
-        self._worker, self._outbox, self._prompts, self._info = worker, outbox, prompts, info
+        self.worker, self._outbox, self._prompts, self._info = worker, outbox, prompts, info
 
     @classmethod
     async def load(cls, path: Path, options: LlamaOptions | None = None) -> LlamaEngine:
@@ -130,8 +130,7 @@ class LlamaEngine:
     @classmethod
     def _load(cls, path: Path, options: LlamaOptions) -> LlamaEngine:
         header = read_header(path)
-        if header.is_adapter:
-            raise ModelInvalid(f"{str(path)!r} is a LoRA adapter.", hint="Open its base model and name it as an adapter.")
+        header.require_model()
         plan = fit(
             header,
             detect(),
@@ -143,7 +142,8 @@ class LlamaEngine:
         outbox = _Outbox()
         worker = Worker(path, _worker_options(options, plan), outbox.flush)
         worker.wait_ready()
-        chat = ChatFormat.from_template(header.chat_template, bos=header.bos, eos=header.eos)
+        special = {piece.decode("utf-8", "replace"): token for token, piece in worker.model.controls.items()}
+        chat = ChatFormat.from_template(header.chat_template, bos=header.bos, eos=header.eos, special=special)
         prompts = Prompts(worker.model, chat, header.fingerprint)
         return cls(worker, outbox, prompts, _info(header, plan, worker, chat, options))
 
@@ -168,12 +168,10 @@ class LlamaEngine:
 
         def start() -> None:
             with _failing_into(sink):
-                self._worker.add(self._generate_job(request, tokens, ticket, sink, seed, prefix))
+                self.worker.add(self._generate_job(request, tokens, ticket, sink, seed, prefix))
 
-        self._worker.submit(start)
-        stream = _Stream(self._prompts, request, seed, len(prefix))
-        for token in prefix:
-            stream.parse(self._worker.model.piece(token).decode("utf-8", "replace") if not stream.quiet(token) else "")
+        self.worker.submit(start)
+        stream = _Stream(self._prompts, request, seed, self._prompts.spoken(prefix, request.stop), len(prefix))
         try:
             while not stream.done:
                 for event in stream.events(await inbox.get()):
@@ -185,7 +183,7 @@ class LlamaEngine:
     def _generate_job(
         self, request: Generate, tokens: list[int], ticket: Ticket, sink: Sink, seed: int, prefix: tuple[int, ...]
     ) -> Job:
-        worker = self._worker
+        worker = self.worker
         worker.adapter(request.adapter)
         matcher = worker.matcher(request.constraint) if request.constraint is not None else None
         if request.beams > 1:
@@ -225,7 +223,7 @@ class LlamaEngine:
         ambiguous = any(
             first is not second and second[: len(first)] == first for first in choices for second in choices
         )
-        end = self._worker.model.eot if self._worker.model.eot >= 0 else self._worker.model.eos
+        end = self.worker.model.eot if self.worker.model.eot >= 0 else self.worker.model.eos
         if ambiguous and request.context.messages and end >= 0:
             choices = [[*choice, end] for choice in choices]
         return choices
@@ -240,11 +238,11 @@ class LlamaEngine:
 
         def start() -> None:
             with _failing_into(sink):
-                self._worker.adapter(request.adapter)
+                self.worker.adapter(request.adapter)
                 unnamed = replace(request, id=identity)
-                self._worker.add(ScoreJob(self._worker.parts, unnamed, tokens, ticket, sink, choices))
+                self.worker.add(ScoreJob(self.worker.parts, unnamed, tokens, ticket, sink, choices))
 
-        self._worker.submit(start)
+        self.worker.submit(start)
         try:
             while True:
                 item = await inbox.get()
@@ -258,13 +256,13 @@ class LlamaEngine:
 
     async def tokenize(self, text: str, /, *, special: bool = False) -> tuple[int, ...]:
         """The token ids of a text, without BOS."""
-        model = self._worker.model
+        model = self.worker.model
         data = text.encode("utf-8", "replace")
         return tuple(await asyncio.to_thread(model.tokenize, data, special=special))
 
     async def detokenize(self, tokens: Sequence[int], /) -> bytes:
         """The bytes of token ids."""
-        return b"".join(self._worker.model.piece(token) for token in tokens)
+        return b"".join(self.worker.model.piece(token) for token in tokens)
 
     async def fork(self, context: Context, n: int, /) -> tuple[Context, ...]:
         """n branches that share one KV state: the context is read once, now, if it was not before."""
@@ -279,19 +277,20 @@ class LlamaEngine:
         Raises:
             StorageError: The file can't be written; an older one of that name is untouched.
         """
-        tokens = self._prompt(context, reserve=1)
+        own = context.tokens if context.model == self._info.fingerprint else ()
+        tokens = list(own) or self._prompt(context, reserve=1)
 
         def write() -> None:
             def use(lease: Lease) -> None:
                 known = replace(context, tokens=tuple(tokens[: lease.read]), model=self._info.fingerprint)
                 head = wire.encode(known if lease.read else context)
-                state = self._worker.processor.save(lease.sequence) if lease.read else np.empty(0, np.uint8)
-                write_checked(path, len(head).to_bytes(8, "little"), head, state)
+                state = self.worker.processor.save(lease.sequence) if lease.read else np.empty(0, np.uint8)
+                write_checked(path, _bytes(len(head).to_bytes(8, "little")), _bytes(head), state)
 
-            self._worker.prefetch(tokens, "", use)
+            self.worker.prefetch(tokens, "", use)
 
         try:
-            await self._on_worker(write)
+            await self.on_worker(write)
         except OSError as error:
             raise StorageError(
                 f"The context could not be saved to {str(path)!r}: {error.strerror or error}.",
@@ -313,12 +312,12 @@ class LlamaEngine:
             raise StorageError(f"{str(path)!r} holds no context.", hint="Only files written by `save` can be restored.")
         if context.model == self._info.fingerprint and context.tokens:
             state = data[8 + size :]
-            await self._on_worker(lambda: self._worker.put_state(list(context.tokens), state))
+            await self.on_worker(lambda: self.worker.put_state(list(context.tokens), state))
         return context
 
     async def close(self) -> None:
         """End all requests and free the model."""
-        await asyncio.to_thread(self._worker.close)
+        await asyncio.to_thread(self.worker.close)
 
     # -- inside
 
@@ -328,9 +327,11 @@ class LlamaEngine:
         Raises:
             PromptTooLong: It can't fit.
         """
+        if self.worker.closed:
+            raise EngineClosed("The engine is closed.", hint="Open a new one.")
         tokens = self._prompts.tokens(context)
         if not tokens:
-            end = self._worker.model.bos if self._worker.model.bos >= 0 else self._worker.model.eos
+            end = self.worker.model.bos if self.worker.model.bos >= 0 else self.worker.model.eos
             tokens = [max(end, 0)]
         if len(tokens) + reserve > self._info.context:
             raise PromptTooLong(
@@ -342,11 +343,11 @@ class LlamaEngine:
 
     def _cancel(self, identity: str) -> None:
         try:
-            self._worker.submit(lambda: self._worker.cancel(identity))
+            self.worker.submit(lambda: self.worker.cancel(identity))
         except LlmosError:
             return  # closed: the request has ended already
 
-    async def _on_worker(self, work: Callable[[], _T]) -> _T:
+    async def on_worker(self, work: Callable[[], _T]) -> _T:
         """Run something on the engine's thread, between two steps."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
@@ -355,33 +356,28 @@ class LlamaEngine:
             try:
                 result = work()
             except (LlmosError, OSError) as error:
-                loop.call_soon_threadsafe(_settle, future, None, error)
+                loop.call_soon_threadsafe(_fail, future, error)
             else:
-                loop.call_soon_threadsafe(_settle, future, result, None)
+                loop.call_soon_threadsafe(_settle, future, result)
 
-        self._worker.submit(run)
+        self.worker.submit(run)
         return await future
 
 
 class _Stream:
-    """Turns a job's items into a request's events."""
+    """Turns a job's items into a request's events.
 
-    def __init__(self, prompts: Prompts, request: Generate, seed: int, index: int) -> None:
+    Args:
+        spoken: Text that was streamed before, by an engine that is gone.
+        index: How many tokens it had.
+    """
+
+    def __init__(self, prompts: Prompts, request: Generate, seed: int, spoken: str, index: int) -> None:
         self._prompts, self._request, self._seed, self._index = prompts, request, seed, index
-        self._parser = prompts.chat.parser() if request.context.messages and request.constraint is None else None
+        self._parser = prompts.parser(request)
         self._text: list[str] = []
         self.done = False
-
-    def parse(self, text: str) -> list[tuple[str, str]]:
-        """Assign text to channels."""
-        if self._parser is None:
-            self._text.append(text)
-            return [("answer", text)]
-        return self._parser.feed(text)
-
-    def quiet(self, token: int) -> bool:
-        """Whether a token ends the turn and so is no text."""
-        return token in self._prompts.ends
+        self._parse(spoken)
 
     def events(self, item: Item) -> Iterator[EngineEvent]:
         """The events of one item.
@@ -393,9 +389,13 @@ class _Stream:
             case Began(prompt, reused):
                 yield Started(request=self._request.id, prompt_tokens=prompt, reused_tokens=reused)
             case Piece():
-                yield from self._tokens(item)
+                yield from self._tokens(item, self._parse(item.text) or [("answer", "")])
+                self._index += 1
             case Ended():
                 self.done = True
+                rest = [*self._parse(item.tail), *(self._parser.flush() if self._parser is not None else ())]
+                silent = Piece(-1, "", math.nan, item.usage.seconds)
+                yield from self._tokens(silent, [(channel, text) for channel, text in rest if text])
                 yield self._finished(item)
             case LlmosError():
                 self.done = True
@@ -403,9 +403,15 @@ class _Stream:
             case Scored():
                 raise AssertionError("a generate request was answered with scores")
 
-    def _tokens(self, piece: Piece) -> Iterator[Token]:
+    def _parse(self, text: str) -> list[tuple[Channel, str]]:
+        """Assign text to channels."""
+        if self._parser is None:
+            self._text.append(text)
+            return [("answer", text)]
+        return self._parser.feed(text)
+
+    def _tokens(self, piece: Piece, segments: list[tuple[Channel, str]]) -> Iterator[Token]:
         """One event for the token, and one without an id for each further channel its text touches."""
-        segments = self.parse(piece.text) or [("answer", "")]
         for number, (channel, text) in enumerate(segments):
             yield Token(
                 request=self._request.id,
@@ -414,18 +420,15 @@ class _Stream:
                 text=text,
                 logprob=piece.logprob if number == 0 else math.nan,
                 seconds=piece.seconds,
-                channel=channel,  # type: ignore[arg-type]
+                channel=channel,
                 top=piece.top if number == 0 else (),
             )
-        self._index += 1
 
     def _finished(self, ended: Ended) -> Finished:
-        self.parse(ended.tail)
         message = self._parser.finish() if self._parser is not None else Message("assistant", "".join(self._text))
-        reason = "tool_calls" if message.tool_calls and ended.reason == "stop" else ended.reason
         return Finished(
             request=self._request.id,
-            reason=reason,
+            reason="tool_calls" if message.tool_calls and ended.reason == "stop" else ended.reason,
             message=message,
             context=self._prompts.with_tokens(self._request.context, ended.tokens, message),
             logprob=ended.logprob,
@@ -434,13 +437,14 @@ class _Stream:
         )
 
 
-def _settle(future: asyncio.Future[_T], result: _T, error: BaseException | None) -> None:
-    if future.cancelled():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
+def _settle(future: asyncio.Future[_T], result: _T) -> None:
+    if not future.done():
         future.set_result(result)
+
+
+def _fail(future: asyncio.Future[_T], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 @contextmanager
@@ -450,6 +454,13 @@ def _failing_into(sink: Sink) -> Iterator[None]:
         yield
     except LlmosError as error:
         sink(error)
+    except Exception as error:  # a defect of ours must end this request, not leave it waiting for ever
+        sink(EngineError(f"The request could not be started: {type(error).__name__}: {error}."))
+        raise
+
+
+def _bytes(data: bytes) -> State:
+    return np.frombuffer(data, dtype=np.uint8)
 
 
 def _ticket(request: Generate | Score, expected: int) -> Ticket:

@@ -89,6 +89,10 @@ class Job(Protocol):
     sink: Sink
     finished: bool
 
+    def begin(self, lease: Lease) -> None:
+        """Take a place on the processor."""
+        ...
+
     def wants(self) -> int:
         """Rows it could use in the next step."""
         ...

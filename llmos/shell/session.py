@@ -1,0 +1,310 @@
+"""One chat: the conversation, the kernel that answers, and what it cost. Knows no terminal.
+
+Every turn is saved. A turn that fails changes nothing; one that is stopped keeps what was said until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from llmos.boot import Kernel, confidence_of
+from llmos.config import Settings
+from llmos.errors import LlmosError, StorageError
+from llmos.events import Event, Finished, FinishReason, Started, Token, Usage
+from llmos.messages import Context, Message
+from llmos.portal import closing
+from llmos.shell import conversations
+from llmos.shell.conversations import Conversation
+
+LOW_CONFIDENCE = 0.5
+_CANCELLED: FinishReason = "cancelled"
+
+Show = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One question and what came of it.
+
+    Attributes:
+        before: The context without this turn, so that it can be taken back.
+        confidence: Geometric mean probability of the answer's tokens; None where unknown.
+    """
+
+    words: str
+    text: str
+    before: Context
+    reason: FinishReason
+    confidence: float | None
+    usage: Usage
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What one answer has come to so far."""
+
+    begun: float = field(default_factory=time.monotonic)
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    first_token: float = 0.0
+    last_token: float = 0.0
+    tokens: int = 0
+    answer: list[str] = field(default_factory=list[str])
+    reasoning: list[str] = field(default_factory=list[str])
+    logprobs: list[float] = field(default_factory=list[float])
+    finished: Finished | None = None
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self.prompt_tokens, self.reused_tokens = event.prompt_tokens, event.reused_tokens
+        elif isinstance(event, Token):
+            self.last_token = time.monotonic()
+            self.first_token = self.first_token or self.last_token
+            self.tokens += 1
+            if event.channel == "answer":
+                self.answer.append(event.text)
+                self.logprobs.append(event.logprob)
+            elif event.channel == "reasoning":
+                self.reasoning.append(event.text)
+        elif isinstance(event, Finished):
+            self.finished = event
+
+    def message(self) -> Message:
+        return Message("assistant", "".join(self.answer), reasoning="".join(self.reasoning))
+
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            reused_tokens=self.reused_tokens,
+            generated_tokens=self.tokens,
+            first_token_seconds=max(0.0, self.first_token - self.begun),
+            seconds=time.monotonic() - self.begun,
+        )
+
+    def speed(self) -> float:
+        passed = self.last_token - self.first_token
+        return (self.tokens - 1) / passed if self.tokens > 1 and passed > 0 else 0.0
+
+
+@dataclass(slots=True)
+class Totals:
+    """What this session has cost so far. Tokens are counts, times seconds."""
+
+    turns: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    generated_tokens: int = 0
+    seconds: float = 0.0
+
+    def add(self, usage: Usage) -> None:
+        """Count one more turn."""
+        self.turns += 1
+        self.prompt_tokens += usage.prompt_tokens
+        self.reused_tokens += usage.reused_tokens
+        self.generated_tokens += usage.generated_tokens
+        self.seconds += usage.seconds
+
+
+class Session:
+    """A conversation with a kernel.
+
+    Attributes:
+        settings: What the kernel was started with.
+        kernel: It; replaced by `use_model`.
+        context: The conversation so far.
+        turns: The turns of this session, oldest first; those of a resumed conversation are not among them.
+        totals: What they cost together.
+        warnings: Called with what a person should know although it stops nothing, such as a full disk.
+    """
+
+    def __init__(self, settings: Settings, *, warnings: Callable[[str], None]) -> None:
+        self.settings = settings
+        self.kernel = Kernel(settings=settings)
+        self.context = self._fresh()
+        self.turns: list[Turn] = []
+        self.totals = Totals()
+        self.warnings = warnings
+        self.conversation: Conversation | None = None
+        self._progress: _Progress | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._save_failed = False
+        self._tokens_used = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is being made."""
+        return self._task is not None
+
+    @property
+    def generating(self) -> int:
+        """Tokens of the answer that is being made; 0 without one."""
+        return self._progress.tokens if self._progress is not None else 0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Speed of the answer that is being made, or of the last one; 0 where unknown. The wait for the first token is
+        not part of it."""
+        return self._progress.speed() if self._progress is not None else 0.0
+
+    @property
+    def tokens_used(self) -> int:
+        """Tokens of the conversation as the engine last counted them; 0 where it has not seen it."""
+        progress = self._progress
+        return progress.prompt_tokens + progress.tokens if self.busy and progress is not None else self._tokens_used
+
+    @property
+    def confidence(self) -> float | None:
+        """That of the last answer."""
+        return self.turns[-1].confidence if self.turns and not self.busy else None
+
+    async def ask(self, words: str, show: Show) -> Turn:
+        """Answer the user's words and save the conversation.
+
+        Args:
+            words: The user's words, attached files included.
+            show: Called with every event as it comes.
+
+        Raises:
+            LlmosError: The model can't be loaded, or the request failed; the conversation is as it was.
+        """
+        progress = _Progress()
+        task = asyncio.create_task(self._stream(words, progress, show))
+        self._progress, self._task = progress, task
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            self._record(words, progress)
+            raise
+        finally:
+            self._task = None
+        if not task.cancelled():
+            task.result()
+        return self._record(words, progress)
+
+    def stop(self) -> None:
+        """Stop the answer that is being made; `ask` then returns what there is."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def undo(self) -> Turn | None:
+        """Take back the last turn; None if there is none in this session."""
+        if not self.turns:
+            return None
+        turn = self.turns.pop()
+        self.context = turn.before
+        self._tokens_used = 0
+        self.save()
+        return turn
+
+    def clear(self) -> None:
+        """Begin a new conversation. The old one stays saved."""
+        self.context = self._fresh()
+        self.conversation = None
+        self.turns.clear()
+        self._tokens_used = 0
+
+    def set_system(self, text: str) -> None:
+        """Another system prompt, from the next turn on."""
+        self.settings = replace(self.settings, system=text)
+        rest = tuple(message for message in self.context.messages if message.role != "system")
+        system = (Message("system", text),) if text else ()
+        self.context = Context(messages=(*system, *rest), tools=self.context.tools)
+        self.turns.clear()
+
+    def resume(self, conversation: Conversation) -> None:
+        """Go on with a saved conversation."""
+        self.conversation = conversation
+        self.context = Context(messages=conversation.messages)
+        self.turns.clear()
+        self._tokens_used = 0
+
+    def save(self, *, title: str | None = None) -> bool:
+        """Save the conversation now, under another title if one is given. A failure is a warning, the first time.
+
+        Returns:
+            Whether it is saved.
+        """
+        first = next((message.content for message in self.context.messages if message.role == "user"), "")
+        kept = self.conversation or conversations.begin(first)
+        info = self.kernel.info
+        kept = replace(
+            kept,
+            messages=self.context.messages,
+            title=kept.title if title is None else title,
+            model=info.name if info is not None else kept.model,
+        )
+        try:
+            self.conversation = conversations.save(kept)
+        except StorageError as error:
+            if not self._save_failed:
+                self.warnings(f"This conversation is not saved. {error}")
+            self._save_failed = True
+            return False
+        self._save_failed = False
+        return True
+
+    async def use_model(self, spec: str | None) -> None:
+        """Change the model. The old one is closed first, as both may not fit into memory; it comes back on failure.
+
+        Raises:
+            LlmosError: The new model can't be loaded.
+        """
+        await self.kernel.close()
+        before, self.settings = self.settings, replace(self.settings, model=spec)
+        self.kernel = Kernel(settings=self.settings)
+        try:
+            await self.kernel.engine()
+        except LlmosError:
+            await self.kernel.close()
+            self.settings = before
+            self.kernel = Kernel(settings=before)
+            self.kernel.start()
+            raise
+        self._tokens_used = 0
+
+    async def close(self) -> None:
+        """Stop and free the model."""
+        self.stop()
+        await self.kernel.close()
+
+    def _fresh(self) -> Context:
+        return Context(messages=(Message("system", self.settings.system),)) if self.settings.system else Context()
+
+    async def _stream(self, words: str, progress: _Progress, show: Show) -> None:
+        async with closing(self.kernel.run_stream(words, context=self.context)) as events:
+            async for event in events:
+                progress.take(event)
+                show(event)
+
+    def _record(self, words: str, progress: _Progress) -> Turn:
+        before, finished, reason = self.context, progress.finished, _CANCELLED
+        if finished is None:
+            message, usage = progress.message(), progress.usage()
+            known = [value for value in progress.logprobs if not math.isnan(value)]
+            logprob = sum(known) / len(known) if known else math.nan
+            context = before.add(Message("user", words), *([message] if message.content else []))
+        else:
+            message, usage, reason, logprob = finished.message, finished.usage, finished.reason, finished.logprob
+            context = finished.context
+        turn = Turn(
+            words=words,
+            text=message.content,
+            before=before,
+            reason=reason,
+            confidence=confidence_of(logprob),
+            usage=usage,
+        )
+        self.totals.add(usage)
+        if finished is None and not message.content:
+            return turn
+        self.context = context
+        self.turns.append(turn)
+        self._tokens_used = usage.prompt_tokens + usage.generated_tokens
+        self.save()
+        return turn

@@ -1,0 +1,28 @@
+"""Small things about text on a terminal. Knows no terminal library."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def harmless(text: str) -> str:
+    """A text that can't move the cursor, ring a bell, reorder a line or break the encoding.
+
+    Control characters except newline and tab, bidirectional overrides and lone surrogates become U+FFFD.
+    """
+    return _CONTROLS.sub("\ufffd", text.replace("\r\n", "\n"))
+
+
+def columns(rows: Sequence[tuple[str, str]], *, indent: int = 2) -> str:
+    """Two columns, the second one aligned."""
+    width = max((len(left) for left, _ in rows), default=0)
+    return "\n".join(f"{' ' * indent}{left:<{width}}  {right}".rstrip() for left, right in rows)
+
+
+def one_sentence(message: str, hint: str) -> str:
+    """An error for people: what happened, and on the next line what to do."""
+    return harmless(f"error: {message}\n  {hint}" if hint else f"error: {message}")
