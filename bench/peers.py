@@ -12,6 +12,17 @@ from typing import Any
 from bench.rig import prose
 
 
+def generate_with_llama(peer: Any, tokens: list[int], count: int) -> float:
+    """Tokens a second of `Llama.generate`, greedy, after a prompt."""
+    peer.reset()
+    stream = peer.generate(tokens, temp=0.0, top_k=1, repeat_penalty=1.0)
+    next(stream)
+    start = time.perf_counter()
+    for _ in range(count):
+        next(stream)
+    return count / (time.perf_counter() - start)
+
+
 def converse_with_llama(peer: Any, fresh: Callable[[int], str]) -> float:
     """Three interleaved conversations of five turns with `llama_cpp.Llama`: mean seconds to the first token of turn 5."""
     conversations: list[list[dict[str, str]]] = [[{"role": "system", "content": fresh(60)}] for _ in range(3)]

@@ -8,6 +8,7 @@ costs more than the call, above all beside a busy Python thread. `llama_decode` 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
 from collections import deque
@@ -229,8 +230,10 @@ class Processor:
         self.rows, self.outputs, self.threads = rows, params.n_outputs_max, threads
         self._memory: Any = llama_cpp.llama_get_memory(self.pointer)
         recurrent = llama_cpp.llama_model_is_recurrent(model.pointer) or llama_cpp.llama_model_is_hybrid(model.pointer)
-        self.shares_prefixes: bool = not recurrent
+        self.cuts_anywhere: bool = not recurrent
         self._adapter: Adapter | None = None
+        self._row_type: Any = ctypes.c_float * model.tokens
+        self._scratch = np.empty(model.tokens, dtype=np.float32)  # fresh arrays of this size cost page faults
 
     def decode(self, batch: Batch) -> int:
         """Read the batch's rows. 0: done; 1: no room in the KV cache, nothing changed; else some rows may be read."""
@@ -248,8 +251,14 @@ class Processor:
         address = _get_logits(self.pointer, row)
         if not address:
             raise EngineError(f"Row {row} of the last decode has no logits.")
-        logits: Logits = np.ctypeslib.as_array((ctypes.c_float * self.model.tokens).from_address(address))
-        return logits
+        return np.frombuffer(self._row_type.from_address(address), dtype=np.float32)
+
+    def log_total(self, logits: Logits) -> float:
+        """The logarithm of the sum of exponentials of a row: what turns its logits into log-probabilities."""
+        peak = logits.max()
+        np.subtract(logits, peak, out=self._scratch)
+        np.exp(self._scratch, out=self._scratch)
+        return float(peak) + math.log(float(self._scratch.sum()))
 
     def copy(self, source: int, target: int, start: int = 0, end: int = -1) -> None:
         """Let `target` share the cells of `source` at positions start to end."""

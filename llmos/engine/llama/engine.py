@@ -487,7 +487,7 @@ def _worker_options(options: LlamaOptions, plan: Fit) -> WorkerOptions:
 
 
 def _info(header: GgufHeader, plan: Fit, worker: Worker, chat: ChatFormat, options: LlamaOptions) -> EngineInfo:
-    capabilities = _CAPABILITIES if worker.shares else _CAPABILITIES - {"fork", "save"}
+    capabilities = _CAPABILITIES if worker.tree.shares else _CAPABILITIES - {"fork", "save"}
     return EngineInfo(
         name=options.name or header.name or header.path.stem,
         fingerprint=header.fingerprint,
@@ -501,7 +501,7 @@ def _info(header: GgufHeader, plan: Fit, worker: Worker, chat: ChatFormat, optio
             "quantization": header.file_type,
             "parameters": f"{header.parameters:,}",
             "KV cache": f"{worker.processor.cells:,} tokens, {plan.kv_type}",
-            "layers on GPU": f"{plan.gpu_layers} of {header.block_count}",
+            "layers on GPU": plan.offload,
             "threads": str(worker.processor.threads),
         },
     )

@@ -204,7 +204,8 @@ class GenerateJob(PromptReader):
         self.text = TextStream(request.stop)
         self._limit = request.max_tokens if request.max_tokens is not None else parts.context
         self._top = request.top_logprobs
-        self._drafter = Drafter() if request.draft and matcher is None else None
+        drafts = request.draft and matcher is None and parts.processor.cuts_anywhere
+        self._drafter = Drafter() if drafts else None
         self._draft: list[int] = []
         self._logprob_sum, self._logprob_count, self._drafted = 0.0, 0, 0
         sampler.accept(tokens[-64:])
@@ -265,8 +266,7 @@ class GenerateJob(PromptReader):
     def _choose(self, row: int) -> int:
         """Sample from a row, add the token and those that the constraint forces after it; returns the sampled one."""
         logits = self.parts.processor.logits(row)
-        peak = float(logits.max())
-        total = peak + math.log(float(np.exp(logits - peak).sum()))
+        total = self.parts.processor.log_total(logits)
         top = self._alternatives(logits, total)
         before = logits.copy() if self.matcher is not None else logits
         token = self._sample(row, logits)

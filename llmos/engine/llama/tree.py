@@ -93,9 +93,11 @@ class PrefixTree:
         capacity: How many tokens they hold.
         sequences: How many sequence ids there are.
         swap: Where swapped state goes.
+        shares: Off, nothing is remembered or shared: for models whose state can't be cut at a token (recurrent ones).
     """
 
-    def __init__(self, cells: Cells, *, capacity: int, sequences: int, swap: Swap) -> None:
+    def __init__(self, cells: Cells, *, capacity: int, sequences: int, swap: Swap, shares: bool = True) -> None:
+        self.shares = shares
         self._cells = cells
         self.swap = swap
         self._roots: dict[str, Node] = {}
@@ -193,7 +195,7 @@ class PrefixTree:
         Where the tree has the same tokens already, the sequence's own cells are given up for the tree's.
         """
         self._clock += 1
-        while lease.published < len(tokens):
+        while self.shares and lease.published < len(tokens):
             rest = tokens[lease.published :]
             parent = lease.tip or self._root(lease.adapter)
             child = parent.children.get(int(rest[0]))
@@ -238,6 +240,8 @@ class PrefixTree:
 
     def _walk(self, tokens: Tokens, adapter: str) -> Iterator[tuple[Node, int]]:
         """The nodes along `tokens`, each with how many of its tokens match; the last may match in part."""
+        if not self.shares:
+            return
         node, position = self._root(adapter), 0
         while position < len(tokens):
             child = node.children.get(int(tokens[position]))

@@ -217,11 +217,14 @@ class Worker:
         swap = Swap(options.swap_folder, ram_bytes=options.swap_ram_bytes, disk_bytes=options.swap_disk_bytes)
         self._closers.append(swap.close)
         self.tree = PrefixTree(
-            self.processor, capacity=self.processor.cells, sequences=self.processor.sequences, swap=swap
+            self.processor,
+            capacity=self.processor.cells,
+            sequences=self.processor.sequences,
+            swap=swap,
+            shares=options.share and self.processor.cuts_anywhere,
         )
         self.scheduler = Scheduler(slots=options.slots)
         self.parts = Parts(self.model, self.processor, self.tree, options.context)
-        self.shares = options.share and self.processor.shares_prefixes
 
     def _run(self) -> None:
         while not self._closing:
@@ -320,7 +323,7 @@ class Worker:
     def _price(self, job: Job) -> None:
         """Tell the scheduler what a waiting job will cost."""
         job.ticket.prompt = len(job.tokens)
-        resident, _ = self.tree.peek(as_tokens(job.tokens), job.ticket.adapter) if self.shares else (0, 0)
+        resident, _ = self.tree.peek(as_tokens(job.tokens), job.ticket.adapter)
         job.ticket.resident = min(resident, len(job.tokens) - 1)
 
     def _fits(self, ticket: Ticket) -> bool:
@@ -329,7 +332,7 @@ class Worker:
 
     def _blocked(self, ticket: Ticket) -> bool:
         """Whether a running request is reading a prefix that this one needs too; it is then waited for."""
-        if not self.shares:
+        if not self.tree.shares:
             return False
         tokens = as_tokens(self._by_ticket[ticket].tokens)
         _, known = self.tree.peek(tokens, ticket.adapter)
@@ -350,8 +353,7 @@ class Worker:
         if lease is None:
             return False
         self.scheduler.start(job.ticket, now)
-        if self.shares:
-            self.tree.acquire(lease, as_tokens(job.tokens[:-1]))
+        self.tree.acquire(lease, as_tokens(job.tokens[:-1]))
         with _Guard(job):
             self.adapter(job.ticket.adapter)
             job.begin(lease)
@@ -388,8 +390,7 @@ class Worker:
     def _suspend(self, job: Job) -> None:
         """Take a job off the processor; its state stays known and it goes on later from there."""
         assert job.lease is not None
-        if self.shares:
-            self.tree.publish(job.lease, as_tokens(job.tokens[: job.lease.read]))
+        self.tree.publish(job.lease, as_tokens(job.tokens[: job.lease.read]))
         self.tree.release(job.lease)
         job.lease = None
         self.scheduler.suspend(job.ticket)
@@ -404,8 +405,7 @@ class Worker:
         self.scheduler.remove(job.ticket)
         job.close()
         if job.lease is not None:
-            if self.shares:
-                self.tree.publish(job.lease, as_tokens(job.tokens[: job.lease.read]))
+            self.tree.publish(job.lease, as_tokens(job.tokens[: job.lease.read]))
             self.tree.release(job.lease)
             job.lease = None
 
