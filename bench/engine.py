@@ -32,10 +32,10 @@ from bench.rig import (
     tuned,
 )
 from bench.startup import help_seconds, prompt_seconds
+from llmos.engine.gguf import read_header
 from llmos.engine.hardware import detect
 from llmos.engine.llama.engine import LlamaEngine
 from llmos.engine.llama.tree import as_tokens
-from llmos.engine.gguf import read_header
 from llmos.engine.store.tune import measure
 from llmos.engine.threads import in_background
 from llmos.messages import Context, Generate, JsonSchema, Message, Sampling
@@ -221,7 +221,11 @@ def conversations() -> list[Row]:
     """Three interleaved conversations: time to first token at turn 5."""
     peer = llama_cpp.Llama(str(tuned()), n_ctx=8192, n_threads=threads(), n_threads_batch=threads(), verbose=False)
     with engine() as ours:
-        pairs = paired(lambda: run(_converse(ours)), lambda: run(ours.on_worker(lambda: peers.converse_with_llama(peer, fresh))), repeats=REPEATS)
+        pairs = paired(
+            lambda: run(_converse(ours)),
+            lambda: run(ours.on_worker(lambda: peers.converse_with_llama(peer, fresh))),
+            repeats=REPEATS,
+        )
     peer.close()
     return [pairs.row("3 interleaved conversations, first token of turn 5", "s", "llama_cpp.Llama", "≤ 0.12")]
 
@@ -232,7 +236,7 @@ async def _converse(ours: LlamaEngine) -> float:
     for turn in range(5):
         for number, context in enumerate(contexts):
             asked = context.add(Message("user", fresh(60)))
-            done = await collect(ours, Generate(context=asked, max_tokens=48, sampling=Sampling(temperature=0)))
+            done = await collect(ours, Generate(context=asked, max_tokens=16, sampling=Sampling(temperature=0)))
             contexts[number] = done.finished.context
             if turn == 4:
                 firsts.append(done.first)
@@ -312,7 +316,9 @@ def constraint() -> list[Row]:
         def per_token(request: Callable[[], Generate]) -> float:
             done = run(collect(ours, request()))
             usage = done.finished.usage
-            return (usage.seconds - usage.first_token_seconds) / max(usage.generated_tokens - usage.drafted_tokens - 1, 1)
+            return (usage.seconds - usage.first_token_seconds) / max(
+                usage.generated_tokens - usage.drafted_tokens - 1, 1
+            )
 
         prompt = "A list of short sentences about animals as JSON:"
         bound = paired(

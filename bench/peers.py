@@ -32,7 +32,7 @@ def converse_with_llama(peer: Any, fresh: Callable[[int], str]) -> float:
             messages.append({"role": "user", "content": fresh(60)})
             start = time.perf_counter()
             first, answer = 0.0, ""
-            for chunk in peer.create_chat_completion(messages, stream=True, max_tokens=48, temperature=0.0):
+            for chunk in peer.create_chat_completion(messages, stream=True, max_tokens=16, temperature=0.0):
                 piece = chunk["choices"][0]["delta"].get("content")
                 if piece:
                     first = first or time.perf_counter() - start

@@ -94,7 +94,12 @@ def machine() -> dict[str, str | int]:
         model = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return {"processor": model, "cores": os.cpu_count() or 0, "system": platform.system(), "python": platform.python_version()}
+    return {
+        "processor": model,
+        "cores": os.cpu_count() or 0,
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
 
 
 def show(name: str, rows: Sequence[Row]) -> None:

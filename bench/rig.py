@@ -26,7 +26,7 @@ from llmos.messages import GREEDY, Context, Generate, Priority, Sampling
 
 T = TypeVar("T")
 _loop = asyncio.new_event_loop()
-WORDS = "river stone quiet morning letter garden window paper copper signal harbor meadow lantern orchard".split()
+WORDS = ["river", "stone", "quiet", "morning", "letter", "garden", "window", "paper", "copper", "signal", "harbor", "meadow", "lantern", "orchard"]
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -68,7 +68,9 @@ def text(
 
 def prose(words: int, salt: int = 0) -> str:
     """Text of about one token a word, different for each salt from its first word on."""
-    return f"{salt} " + " ".join(WORDS[(salt * 31 + number * number + number * 7) % len(WORDS)] for number in range(words))
+    return f"{salt} " + " ".join(
+        WORDS[(salt * 31 + number * number + number * 7) % len(WORDS)] for number in range(words)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,5 +207,3 @@ class Bare:
         self.batch.close()
         self.processor.close()
         self.model.close()
-
-

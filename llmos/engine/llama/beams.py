@@ -13,7 +13,7 @@ import numpy as np
 
 from llmos.engine.llama.binding import Batch, log_softmax
 from llmos.engine.llama.constraint import Matcher
-from llmos.engine.llama.jobs import Ended, Parts, Piece, Sink, PromptReader
+from llmos.engine.llama.jobs import Ended, Parts, Piece, PromptReader, Sink
 from llmos.engine.llama.scheduler import Ticket
 from llmos.engine.llama.text import TextStream
 from llmos.engine.llama.tree import Lease

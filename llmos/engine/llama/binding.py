@@ -291,7 +291,9 @@ class Processor:
         """Make the following decodes use an adapter, or none. KV state made with another one is not valid under it."""
         if adapter is self._adapter:
             return
-        pointers: Any = (ctypes.c_void_p * 1)(adapter.pointer if adapter else None)
+        pointers: Any = (llama_cpp.llama_adapter_lora_p_ctypes * 1)()
+        if adapter:
+            pointers[0] = adapter.pointer
         scales = (ctypes.c_float * 1)(1.0)
         if llama_cpp.llama_set_adapters_lora(self.pointer, pointers, 1 if adapter else 0, scales) != 0:
             raise EngineError(f"The adapter could not be switched: {_reasons()}.")

@@ -189,9 +189,7 @@ class LlamaEngine:
         if request.beams > 1:
             return BeamJob(worker.parts, request, tokens, ticket, sink, matcher)
         sampler = Sampler(worker.model, request.sampling, seed)
-        return GenerateJob(
-            worker.parts, request, tokens, ticket, sink, sampler=sampler, matcher=matcher, prefix=prefix
-        )
+        return GenerateJob(worker.parts, request, tokens, ticket, sink, sampler=sampler, matcher=matcher, prefix=prefix)
 
     async def score(self, request: Score, /) -> Scores:
         """Compare choices by their log-likelihoods, all in one batch; see the protocol."""

@@ -144,7 +144,9 @@ class Worker:
             path = self.options.adapters.get(name)
             if path is None:
                 known = ", ".join(sorted(self.options.adapters)) or "none"
-                raise ModelNotFound(f"There is no adapter {name!r}; known: {known}.", hint="Give its path when opening.")
+                raise ModelNotFound(
+                    f"There is no adapter {name!r}; known: {known}.", hint="Give its path when opening."
+                )
             self._adapters[name] = Adapter(self.model, path)
         return self._adapters[name]
 
@@ -438,4 +440,3 @@ class _Guard:
             self._job.sink(error)
             return True
         return False
-

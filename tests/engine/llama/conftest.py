@@ -27,9 +27,7 @@ async def engine(model: Path) -> AsyncGenerator[LlamaEngine]:
     await opened.close()
 
 
-def ask(
-    prompt: str | Context, *, max_tokens: int | None = 24, sampling: Sampling = GREEDY, **more: object
-) -> Generate:
+def ask(prompt: str | Context, *, max_tokens: int | None = 24, sampling: Sampling = GREEDY, **more: object) -> Generate:
     """A greedy request of a few tokens."""
     context = Context.chat(prompt) if isinstance(prompt, str) else prompt
     return Generate(context=context, max_tokens=max_tokens, sampling=sampling, **more)  # type: ignore[arg-type]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from llmos.engine.llama import LlamaEngine, LlamaOptions
 from llmos.engine.guard import forbid_real_models
+from llmos.engine.llama import LlamaEngine, LlamaOptions
 from llmos.errors import (
     ConstraintError,
     EngineClosed,
@@ -41,7 +41,10 @@ pytestmark = [pytest.mark.model, pytest.mark.asyncio(loop_scope="session")]
 PERSON = JsonSchema(
     {
         "type": "object",
-        "properties": {"name": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "maximum": 120, "minimum": 0}},
+        "properties": {
+            "name": {"type": "string", "maxLength": 12},
+            "age": {"type": "integer", "maximum": 120, "minimum": 0},
+        },
         "required": ["name", "age"],
         "additionalProperties": False,
     }

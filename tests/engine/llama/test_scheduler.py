@@ -122,7 +122,9 @@ def test_every_request_finishes_and_budgets_hold(works: list[Work], slots: int, 
 
 
 def ticket(priority: Priority = "normal", client: str = "", **numbers: int) -> Ticket:
-    return Ticket(client=client, priority=priority, prompt=numbers.get("prompt", 10), resident=numbers.get("resident", 0))
+    return Ticket(
+        client=client, priority=priority, prompt=numbers.get("prompt", 10), resident=numbers.get("resident", 0)
+    )
 
 
 def started(scheduler: Scheduler, *tickets: Ticket, decoding: bool = True) -> None:
