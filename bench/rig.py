@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,11 +22,26 @@ from llmos.engine.llama.engine import LlamaEngine, LlamaOptions
 from llmos.engine.store.builtin import find
 from llmos.engine.store.tune import quick_default
 from llmos.events import Finished, Token
-from llmos.messages import GREEDY, Context, Generate, Priority, Sampling
+from llmos.messages import GREEDY, Constraint, Context, Generate, Priority, Sampling
 
 T = TypeVar("T")
 _loop = asyncio.new_event_loop()
-WORDS = ["river", "stone", "quiet", "morning", "letter", "garden", "window", "paper", "copper", "signal", "harbor", "meadow", "lantern", "orchard"]
+WORDS = [
+    "river",
+    "stone",
+    "quiet",
+    "morning",
+    "letter",
+    "garden",
+    "window",
+    "paper",
+    "copper",
+    "signal",
+    "harbor",
+    "meadow",
+    "lantern",
+    "orchard",
+]
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -47,9 +62,9 @@ def tuned() -> Path:
 
 
 @contextlib.contextmanager
-def engine(path: Path | None = None, **options: Any) -> Iterator[LlamaEngine]:
+def engine(path: Path | None = None, *, options: LlamaOptions | None = None) -> Generator[LlamaEngine]:
     """An engine on the tuned embedded model."""
-    opened = run(LlamaEngine.load(path or tuned(), replace(LlamaOptions(), **options)))
+    opened = run(LlamaEngine.load(path or tuned(), options or LlamaOptions()))
     try:
         run(collect(opened, text("warm up", 8)))
         yield opened
@@ -58,11 +73,21 @@ def engine(path: Path | None = None, **options: Any) -> Iterator[LlamaEngine]:
 
 
 def text(
-    prompt: str, tokens: int, *, sampling: Sampling = GREEDY, priority: Priority = "normal", **more: Any
+    prompt: str,
+    tokens: int,
+    *,
+    sampling: Sampling = GREEDY,
+    priority: Priority = "normal",
+    constraint: Constraint | None = None,
 ) -> Generate:
     """A request that generates exactly `tokens` tokens from raw text, unless the model ends earlier."""
     return Generate(
-        context=Context(text=prompt), max_tokens=tokens, sampling=sampling, priority=priority, draft=False, **more
+        context=Context(text=prompt),
+        max_tokens=tokens,
+        sampling=sampling,
+        priority=priority,
+        constraint=constraint,
+        draft=False,
     )
 
 
@@ -110,7 +135,7 @@ async def together(engine: LlamaEngine, requests: list[Generate]) -> list[Run]:
 
 
 @contextlib.asynccontextmanager
-async def streams(engine: LlamaEngine, requests: list[Generate]) -> AsyncIterator[None]:
+async def streams(engine: LlamaEngine, requests: list[Generate]) -> AsyncGenerator[None]:
     """Requests that run for the time of the block, once each has given its first token."""
     begun = [asyncio.Event() for _ in requests]
     tasks = [
@@ -127,7 +152,7 @@ async def streams(engine: LlamaEngine, requests: list[Generate]) -> AsyncIterato
 
 
 @contextlib.contextmanager
-def busy_python() -> Iterator[None]:
+def busy_python() -> Generator[None]:
     """A thread that does nothing but hold the GIL."""
     stop = False
 

@@ -64,7 +64,8 @@ class Token:
         token: Its id; -1 where the engine does not tell.
         text: What it adds to the text of its channel. Empty while bytes of a character or the beginning of a possible
             stop string are held back; their text comes with a later token.
-        logprob: Natural-log probability under the model before sampling and constraint; NaN where the engine does not tell.
+        logprob: Natural-log probability under the model before sampling and constraint; NaN where the engine does not
+            tell.
         seconds: Since the request arrived.
         channel: Whether it belongs to the answer, the reasoning before it, or a tool call.
         top: The likeliest tokens at this place, as many as `Generate.top_logprobs`.

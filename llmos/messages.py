@@ -192,8 +192,9 @@ class Score:
     """Compare how likely each choice is as the continuation of a context.
 
     Attributes:
-        baseline: A context without the question's content. Where given, each choice's log-likelihood there is subtracted
-            (contextual calibration, Zhao et al. 2021, arXiv:2102.09690), which takes out the model's bias for a choice.
+        baseline: A context without the question's content. Where given, each choice's log-likelihood there is
+            subtracted (contextual calibration, Zhao et al. 2021, arXiv:2102.09690), which takes out the model's bias
+            for a choice.
         temperature: Divides the summed log-likelihoods before the softmax (temperature scaling, Guo et al. 2017,
             arXiv:1706.04599); fit it on held-out answers.
     """

@@ -25,13 +25,14 @@ async def open_engine(spec: str | None, options: EngineOptions | None = None) ->
     """Open the engine of a model name.
 
     Args:
-        spec: None, "" or `default`: the model chosen by `llmos model use`, else the embedded one, which is requantized for
-            this processor on first use. `http(s)://host/v1#model`: a server that speaks the OpenAI protocol; its key is in
-            the environment variable `LLMOS_API_KEY`. `scripted:…`: no model (`llmos.engine.script_file`). All else is a
-            model of the store (`llmos.engine.store.spec`): a path, a catalogue name, `hf:owner/repo`, `ollama:name`.
+        spec: None, "" or `default`: the model chosen by `llmos model use`, else the embedded one, which is requantized
+            for this processor on first use. `http(s)://host/v1#model`: a server that speaks the OpenAI protocol; its
+            key is in the environment variable `LLMOS_API_KEY`. `scripted:…`: no model (`llmos.engine.script_file`).
+            All else is a model of the store (`llmos.engine.store.spec`): a path, a catalogue name, `hf:owner/repo`,
+            `ollama:name`.
 
     Raises:
-        ModelNotFound, ModelInvalid, OutOfMemory, ConfigError, RealModelForbidden: It can't be opened; the hint says more.
+        ModelNotFound, ModelInvalid, OutOfMemory, ConfigError, RealModelForbidden: It can't be opened; see the hint.
     """
     options = options or EngineOptions()
     spec = (spec or "").strip()

@@ -1,8 +1,9 @@
 """One thread budget for everything in the process that computes: llama.cpp, FAISS, ONNX Runtime, torch.
 
-The forward pass uses all cores it is given, and its threads meet at a barrier hundreds of times per token: a thread that
-takes a core from one of them for a millisecond delays all. So other native work runs in one background thread, limited
-to that thread, at the lowest priority the system has. Knows no engine; imports none of the libraries that it limits.
+The forward pass uses all cores it is given, and its threads meet at a barrier hundreds of times per token: a thread
+that takes a core from one of them for a millisecond delays all. So other native work runs in one background thread,
+limited to that thread, at the lowest priority the system has. Knows no engine; imports none of the libraries that it
+limits.
 """
 
 from __future__ import annotations
@@ -37,14 +38,15 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _lower_priority() -> None:
-    """Linux keeps a priority for each thread; without privileges a thread can't raise it again, hence a thread apart."""
+    """Linux keeps a priority per thread; without privileges a thread can't raise it again, hence a thread apart."""
     if sys.platform == "linux":
         with suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
 
 
 def _limited(work: Callable[[], T]) -> T:
-    from threadpoolctl import threadpool_limits  # finds the OpenMP and BLAS runtimes that are loaded by now
+    # finds the OpenMP and BLAS runtimes that are loaded by now; it has no types
+    from threadpoolctl import threadpool_limits  # pyright: ignore[reportMissingTypeStubs]
 
     with threadpool_limits(limits=1):
         return work()

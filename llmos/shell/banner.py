@@ -35,6 +35,15 @@ def headline(model: str, info: EngineInfo | None) -> str:
     return " · ".join(parts)
 
 
+_HOW = ("quantization", "layers on GPU", "memory")
+
+
+def how(info: EngineInfo) -> str:
+    """How the model is run: quantization, layers on the GPU, memory, chat template, tool format; "" where unknown."""
+    facts = [f"{name}: {info.details[name]}" for name in _HOW if name in info.details]
+    return " · ".join([*facts, f"template: {info.template}", f"tools: {info.tool_format}"]) if facts else ""
+
+
 def notes(spec: str | None) -> list[str]:
     """What to expect of the model that comes with llmos, and how to get a better one; nothing for other models.
 

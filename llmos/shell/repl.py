@@ -114,7 +114,8 @@ class _Repl:
             self._prompt.app.invalidate()
         try:
             loading.result()
-            self._notes = await asyncio.to_thread(banner.notes, session.settings.model)
+            how = banner.how(loading.result().info)
+            self._notes = [*([how] if how else []), *await asyncio.to_thread(banner.notes, session.settings.model)]
         except LlmosError as error:
             self._notes = [str(error)]
         self._prompt.app.invalidate()

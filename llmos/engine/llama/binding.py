@@ -94,15 +94,16 @@ class Model:
         if not self.pointer:
             raise ModelInvalid(
                 f"llama.cpp could not load {str(path)!r}: {_reasons()}.",
-                hint="`llmos model show` says what the file is; an unknown architecture needs a newer llama-cpp-python.",
+                hint="`llmos model show` says what the file is; "
+                "an unknown architecture needs a newer llama-cpp-python.",
             )
         self.vocabulary: Any = llama_cpp.llama_model_get_vocab(self.pointer)
         self.tokens: int = llama_cpp.llama_vocab_n_tokens(self.vocabulary)
         self.trained_context: int = llama_cpp.llama_model_n_ctx_train(self.pointer)
         self.adds_bos: bool = llama_cpp.llama_vocab_get_add_bos(self.vocabulary)
-        self.bos: int = llama_cpp.llama_vocab_bos(self.vocabulary)
-        self.eos: int = llama_cpp.llama_vocab_eos(self.vocabulary)
-        self.eot: int = llama_cpp.llama_vocab_eot(self.vocabulary)
+        self.bos: int = _lib.llama_vocab_bos(self.vocabulary)
+        self.eos: int = _lib.llama_vocab_eos(self.vocabulary)
+        self.eot: int = _lib.llama_vocab_eot(self.vocabulary)
         self._alive = threading.Lock()  # other threads tokenize: the weights must not go meanwhile
         self._pieces: dict[int, bytes] = {}
         self._buffer = ctypes.create_string_buffer(4096)
@@ -274,10 +275,10 @@ class Processor:
 
     def save(self, sequence: int) -> npt.NDArray[np.uint8]:
         """The KV state of a sequence, as bytes."""
-        size = llama_cpp.llama_state_seq_get_size(self.pointer, sequence)
+        size = _lib.llama_state_seq_get_size(self.pointer, sequence)
         data = np.empty(size, dtype=np.uint8)
         pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        written = llama_cpp.llama_state_seq_get_data(self.pointer, pointer, size, sequence)
+        written = _lib.llama_state_seq_get_data(self.pointer, pointer, size, sequence)
         if written != size:
             raise EngineError(f"Saving a sequence gave {written} bytes of {size}: {_reasons()}.")
         return data
@@ -285,7 +286,7 @@ class Processor:
     def load(self, sequence: int, data: npt.NDArray[np.uint8]) -> bool:
         """Put a saved state into an empty sequence; False if there is no room or the bytes don't fit this model."""
         pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        return bool(llama_cpp.llama_state_seq_set_data(self.pointer, pointer, data.size, sequence))
+        return bool(_lib.llama_state_seq_set_data(self.pointer, pointer, data.size, sequence))
 
     def use(self, adapter: Adapter | None) -> None:
         """Make the following decodes use an adapter, or none. KV state made with another one is not valid under it."""
@@ -295,7 +296,7 @@ class Processor:
         if adapter:
             pointers[0] = adapter.pointer
         scales = (ctypes.c_float * 1)(1.0)
-        if llama_cpp.llama_set_adapters_lora(self.pointer, pointers, 1 if adapter else 0, scales) != 0:
+        if _lib.llama_set_adapters_lora(self.pointer, pointers, 1 if adapter else 0, scales) != 0:
             raise EngineError(f"The adapter could not be switched: {_reasons()}.")
         self._adapter = adapter
 
@@ -366,7 +367,7 @@ class Sampler:
             self._chain = None
 
 
-def _bias_array(bias: Mapping[int, float]) -> Any:
+def _bias_array(bias: Mapping[int, float]) -> ctypes.Array[llama_cpp.llama_logit_bias] | None:
     if not bias:
         return None
     entries = [llama_cpp.llama_logit_bias(token, value) for token, value in bias.items()]

@@ -2,8 +2,8 @@
 
 After Saxena 2023 (github.com/apoorvumang/prompt-lookup-decoding). Verification is the sampler's: a drafted token
 counts only if the sampler would have chosen it, so output and distribution don't change. Pays when an answer copies
-from its prompt, costs elsewhere; so it asks for a match of at least `MATCH` tokens and falls silent while fewer than half
-of its guesses come true. Knows no model.
+from its prompt, costs elsewhere; so it asks for a match of at least `MATCH` tokens and falls silent while fewer than
+half of its guesses come true. Knows no model.
 """
 
 from __future__ import annotations

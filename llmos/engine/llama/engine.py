@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from llmos.engine.chat import ChatFormat
 from llmos.engine.fit import Fit, fit
 from llmos.engine.gguf import GgufHeader, read_header
 from llmos.engine.guard import check_real_model_allowed
-from llmos.engine.hardware import detect
+from llmos.engine.hardware import detect, gigabytes
 from llmos.engine.llama.beams import BeamJob
 from llmos.engine.llama.binding import KvType, Sampler
 from llmos.engine.llama.jobs import Began, Ended, GenerateJob, Item, Job, Piece, Scored, ScoreJob, Sink
@@ -446,7 +446,7 @@ def _fail(future: asyncio.Future[_T], error: Exception) -> None:
 
 
 @contextmanager
-def _failing_into(sink: Sink) -> Iterator[None]:
+def _failing_into(sink: Sink) -> Generator[None]:
     """Send an error of the block to the request instead of raising it on the worker's thread."""
     try:
         yield
@@ -500,6 +500,8 @@ def _info(header: GgufHeader, plan: Fit, worker: Worker, chat: ChatFormat, optio
             "parameters": f"{header.parameters:,}",
             "KV cache": f"{worker.processor.cells:,} tokens, {plan.kv_type}",
             "layers on GPU": plan.offload,
+            "memory": f"{gigabytes(plan.bytes_ram)} RAM"
+            + (f", {gigabytes(plan.bytes_gpu)} GPU" if plan.gpu_layers else ""),
             "threads": str(worker.processor.threads),
         },
     )

@@ -1,7 +1,7 @@
 """What one request does on the processor: which rows it wants next, and what it makes of their logits.
 
-A job knows its tokens, its lease on the prefix tree and its sampling; it doesn't know other jobs, the scheduler, chat or
-asyncio. All of it runs on the engine's thread.
+A job knows its tokens, its lease on the prefix tree and its sampling; it doesn't know other jobs, the scheduler, chat
+or asyncio. All of it runs on the engine's thread.
 """
 
 from __future__ import annotations

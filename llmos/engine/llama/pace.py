@@ -1,10 +1,10 @@
 """How fast steps go: the prompt rate that chunks are cut by, and when fewer threads are faster than all.
 
-The threads of a forward pass meet at a barrier hundreds of times per token and spin there. When another process takes one
-of their cores, each barrier waits for a turn of the operating system's scheduler, and a step takes ten to twenty times as
-long; one thread alone, which meets nobody, then is the fastest. So a step that is far slower than its like is taken as a sign
-of a busy machine: the following run on one thread, and all are tried again after a while, ever more rarely while it
-stays busy. Knows steps as numbers of rows and seconds only.
+The threads of a forward pass meet at a barrier hundreds of times per token and spin there. When another process takes
+one of their cores, each barrier waits for a turn of the operating system's scheduler, and a step takes ten to twenty
+times as long; one thread alone, which meets nobody, then is the fastest. So a step that is far slower than its like is
+taken as a sign of a busy machine: the following run on one thread, and all are tried again after a while, ever more
+rarely while it stays busy. Knows steps as numbers of rows and seconds only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""From a context to token ids: the chat template, tokens kept from earlier turns, and no control tokens in anybody's words.
+"""From a context to token ids: the chat template, tokens kept from earlier turns, no control tokens in anybody's words.
 
-Knows no scheduling and no KV state. A template decides where control tokens such as `<|im_end|>` go; the same letters in
-a message, a tool's description or a tool's result are only letters. So each such name is broken by a mark before rendering,
-and the text is tokenized piece by piece between the marks: control tokens that were not the template's can't come about.
+Knows no scheduling and no KV state. A template decides where control tokens such as `<|im_end|>` go; the same letters
+in a message, a tool's description or a tool's result are only letters. So each such name is broken by a mark before
+rendering, and the text is tokenized piece by piece between the marks: control tokens that were not the template's
+can't come about.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from llmos.engine.chat import ChatFormat, StreamParser
 from llmos.engine.llama.binding import Model
@@ -93,21 +94,24 @@ class Prompts:
             reasoning=self._break(message.reasoning),
             name=self._break(message.name),
             tool_calls=tuple(
-                ToolCall(self._break(call.name), self._deep(call.arguments), self._break(call.id))
+                ToolCall(self._break(call.name), self._mapping(call.arguments), self._break(call.id))
                 for call in message.tool_calls
             ),
         )
 
     def _tool(self, tool: ToolSpec) -> ToolSpec:
-        return ToolSpec(self._break(tool.name), self._break(tool.description), self._deep(tool.parameters))
+        return ToolSpec(self._break(tool.name), self._break(tool.description), self._mapping(tool.parameters))
 
-    def _deep(self, value: Any) -> Any:
+    def _mapping(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        return {self._break(str(key)): self._deep(item) for key, item in value.items()}
+
+    def _deep(self, value: object) -> object:
         if isinstance(value, str):
             return self._break(value)
         if isinstance(value, Mapping):
-            return {self._break(str(key)): self._deep(item) for key, item in value.items()}
+            return self._mapping(cast(Mapping[str, Any], value))
         if isinstance(value, list | tuple):
-            return [self._deep(item) for item in value]
+            return [self._deep(item) for item in cast(Sequence[object], value)]
         return value
 
 

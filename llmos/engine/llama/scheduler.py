@@ -1,7 +1,7 @@
 """Who gets the next token: priorities, fair share, aging, admission by memory.
 
-Pure bookkeeping over tickets under a clock that is passed in. Knows no model, tokens or threads; the worker asks it what to
-start, what to stop and how many rows each request gets in the next step, and tells it what was done.
+Pure bookkeeping over tickets under a clock that is passed in. Knows no model, tokens or threads; the worker asks it
+what to start, what to stop and how many rows each request gets in the next step, and tells it what was done.
 
 The rules, in this order:
   1. A class (interactive, normal, background) goes before the next one. While a request of a higher class can use the
@@ -9,7 +9,7 @@ The rules, in this order:
   2. Aging: each `aging` seconds without a row lift a request by one class, without bound, so none starves.
   3. Inside a class, clients that consumed less go first, in quanta of `QUANTUM` tokens; a client that comes back starts
      at the least of those present (start-time fair queuing, Goyal et al. 1996).
-  4. Inside a quantum, the cheapest goes first: prompt − resident prefix + expected output. Then the oldest.
+  4. Inside a quantum, the cheapest goes first: prompt - resident prefix + expected output. Then the oldest.
   5. What does not fit into memory now waits, and nothing behind it in its order overtakes it, unless lower-class work
      can be suspended for it.
 """

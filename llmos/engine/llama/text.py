@@ -18,7 +18,7 @@ class TextStream:
     def __init__(self, stop: tuple[str, ...] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = tuple(text for text in stop if text)
-        self._held = ""
+        self._held: str = ""
         self.stopped = False
 
     def feed(self, piece: bytes) -> str:

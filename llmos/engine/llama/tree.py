@@ -57,7 +57,7 @@ class Node:
 
 @dataclass(eq=False, slots=True)
 class Lease:
-    """A running sequence: `read` tokens have state, of which the first `published` are the tree's, pinned up to `tip`."""
+    """A running sequence: `read` tokens have state, the first `published` of which are the tree's, pinned to `tip`."""
 
     sequence: int
     adapter: str = ""
@@ -294,7 +294,7 @@ class PrefixTree:
         return True
 
     def _split(self, node: Node, at: int) -> bool:
-        """Cut a resident node after `at` tokens; the lower part becomes its child. False without a sequence id for it."""
+        """Cut a resident node after `at` tokens; the lower part becomes its child. False if no sequence id is left."""
         node.pins += 1
         sequence = self._take_sequence()
         node.pins -= 1

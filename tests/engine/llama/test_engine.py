@@ -100,7 +100,7 @@ async def test_sharing_a_prefix_changes_no_answer(engine: LlamaEngine, model: Pa
 
 
 def _same_up_to_a_near_tie(tokens: list[Token], reference: list[Token]) -> None:
-    """Logits are not bit-stable across batch layouts: greedy runs may part where two tokens are about equally likely."""
+    """Logits are not bit-stable across batch layouts: greedy runs may part where two tokens are about as likely."""
     for one, other in zip(tokens, reference, strict=False):
         assert one.logprob == pytest.approx(other.logprob, abs=0.35)
         if one.token != other.token:

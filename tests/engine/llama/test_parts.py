@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ from llmos.engine.threads import in_background
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
 @given(st.text(), st.lists(st.integers(0, 200)))
@@ -114,7 +116,7 @@ def test_the_prompt_rate_is_learned() -> None:
     assert pace.prompt_rate == pytest.approx(1280, rel=0.01)
 
 
-def state(size: int, value: int = 1) -> np.ndarray:  # type: ignore[type-arg]
+def state(size: int, value: int = 1) -> npt.NDArray[np.uint8]:
     return np.full(size, value, dtype=np.uint8)
 
 
@@ -151,7 +153,11 @@ def test_swap_without_a_folder_that_can_be_made_only_loses(tmp_path: Path) -> No
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_loses_state_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     swap = Swap(tmp_path, ram_bytes=10, disk_bytes=1000)
-    monkeypatch.setattr("tempfile.mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), str(tmp_path / "full")))
+
+    def mkstemp(**_: object) -> tuple[int, str]:
+        return os.open("/dev/full", os.O_WRONLY), str(tmp_path / "full")
+
+    monkeypatch.setattr("tempfile.mkstemp", mkstemp)
     key = swap.put(state(60))
     swap.flush()
     assert swap.take(key) is None
@@ -168,7 +174,9 @@ def test_folders_of_processes_that_are_gone_are_removed(tmp_path: Path) -> None:
 
 
 @given(st.binary(min_size=1, max_size=200), st.integers(0, 10_000), st.integers(1, 255))
-def test_a_changed_or_cut_file_reads_as_lost(tmp_path_factory: pytest.TempPathFactory, data: bytes, at: int, by: int) -> None:
+def test_a_changed_or_cut_file_reads_as_lost(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, at: int, by: int
+) -> None:
     path = tmp_path_factory.mktemp("swap") / "one.kv"
     write_checked(path, np.frombuffer(data, dtype=np.uint8))
     whole = path.read_bytes()
