@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -17,11 +18,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-COLUMNS, ROWS = 100, 31
+COLUMNS, ROWS = 100, 38
 SAY = (
     "Our lease ends on 31 March 2027. The rent is 900 euros a month. When does the lease end?",
     "How much is the rent?",
-    "List three things to do before we move out.",
+    "Now list three benefits of walking, in one short line each.",
     "/stats",
 )
 WAIT_SECONDS = 60.0
@@ -70,7 +71,9 @@ def main() -> None:
             tmux("kill-server")
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(colours.rstrip("\n")))
-    console.save_svg(str(Path(__file__).with_name("repl.svg")), title="llmos")
+    # without rich's fonts, which a browser would fetch from outside
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="llmos"), flags=re.DOTALL)
+    Path(__file__).with_name("repl.svg").write_text(picture, encoding="utf-8")
 
 
 if __name__ == "__main__":

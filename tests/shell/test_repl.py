@@ -205,7 +205,7 @@ def test_a_prompt_that_is_too_long_says_the_numbers_and_hurts_nothing(start: Sta
 
 def test_a_narrow_terminal_that_changes_its_size_shows_everything(start: Start, tmp_path: Path) -> None:
     words = " ".join(f"word{i}" for i in range(60)) + "\n\n日本語のテキスト、幅の広い文字。\n\nend"
-    chat = start("--model", script(tmp_path, words, seconds_per_token=0.01), columns=30, rows=8)
+    chat = start("--model", script(tmp_path, words, seconds_per_token=0.05), columns=30, rows=8)
     chat.ready()
     chat.send("go" + ENTER)
     chat.expect("word5")
