@@ -175,7 +175,7 @@ class Bare:
 
     def __init__(self, path: Path, *, cells: int = 4096, threads: int) -> None:
         self.model = Model(path)
-        self.processor = Processor(self.model, cells=cells, rows=512, outputs=16, threads=threads)
+        self.processor = Processor(self.model, cells=cells, rows=512, threads=threads)
         self.batch = Batch(512)
         chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
         llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_greedy())

@@ -106,7 +106,6 @@ class Model:
         self.eot: int = _lib.llama_vocab_eot(self.vocabulary)
         self._alive = threading.Lock()  # other threads tokenize: the weights must not go meanwhile
         self._pieces: dict[int, bytes] = {}
-        self._buffer = ctypes.create_string_buffer(4096)
         self.controls, self.ends = self._special_tokens()
 
     def _special_tokens(self) -> tuple[dict[int, bytes], frozenset[int]]:
@@ -127,12 +126,17 @@ class Model:
         """The bytes a token stands for, a control token by its name."""
         piece = self._pieces.get(token)
         if piece is None:
-            self._check_open()
             if not 0 <= token < self.tokens:
                 raise EngineError(f"Token {token} is not in the vocabulary of {self.tokens} tokens.")
-            length = _token_to_piece(self.vocabulary, token, self._buffer, len(self._buffer), 0, True)
-            piece = self._pieces[token] = self._buffer.raw[: max(length, 0)]
+            with self._alive:
+                self._check_open()
+                piece = self._pieces[token] = self._read_piece(token)
         return piece
+
+    def _read_piece(self, token: int, room: int = 128) -> bytes:
+        buffer = ctypes.create_string_buffer(room)
+        length = int(_token_to_piece(self.vocabulary, token, buffer, room, 0, True))
+        return buffer.raw[:length] if length >= 0 else self._read_piece(token, -length)
 
     def tokenize(self, text: bytes, *, special: bool) -> list[int]:
         """Token ids of a text, without BOS. Safe from any thread."""
@@ -154,9 +158,9 @@ class Model:
     def close(self) -> None:
         """Free the weights. Contexts on it must be closed before."""
         with self._alive:
-            if self.pointer:
-                llama_cpp.llama_model_free(self.pointer)
-                self.pointer = None
+            pointer, self.pointer = self.pointer, None
+            if pointer:
+                llama_cpp.llama_model_free(pointer)
 
     def _check_open(self) -> None:
         if not self.pointer:
@@ -199,19 +203,17 @@ class Processor:
     Args:
         cells: Tokens all sequences together may hold; a shared token counts once (unified KV).
         rows: Most rows of one decode.
-        outputs: Most rows of one decode whose logits are wanted; at least `sequences` are allowed.
         threads: Threads for the forward pass.
     """
 
     sequences = _MAX_SEQUENCES
 
-    def __init__(
-        self, model: Model, *, cells: int, rows: int, outputs: int, threads: int, kv_type: KvType = "f16"
-    ) -> None:
+    def __init__(self, model: Model, *, cells: int, rows: int, threads: int, kv_type: KvType = "f16") -> None:
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx, params.n_batch, params.n_ubatch = cells, rows, rows
+        params.n_ctx = -(-max(cells, rows) // 256) * 256  # llama.cpp cuts the batch to a smaller context
+        params.n_batch = params.n_ubatch = rows
         params.n_seq_max = _MAX_SEQUENCES
-        params.n_outputs_max = min(max(outputs, _MAX_SEQUENCES), rows)
+        params.n_outputs_max = max(rows, _MAX_SEQUENCES)  # llama.cpp aborts on one row more
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True
         params.swa_full = True
@@ -224,11 +226,11 @@ class Processor:
         if not self.pointer:
             raise OutOfMemory(
                 f"A context of {cells:,} tokens ({kv_type}) could not be made: {_reasons()}.",
-                hint="Ask for a smaller context, or `--kv q8_0`, which halves it.",
+                hint="Ask for a smaller context, or set kv_type to q8_0, which halves it.",
             )
         self.model = model
         self.cells: int = llama_cpp.llama_n_ctx(self.pointer)
-        self.rows, self.outputs, self.threads = rows, params.n_outputs_max, threads
+        self.rows, self.outputs, self.threads = rows, rows, threads
         self._memory: Any = llama_cpp.llama_get_memory(self.pointer)
         recurrent = llama_cpp.llama_model_is_recurrent(model.pointer) or llama_cpp.llama_model_is_hybrid(model.pointer)
         self.cuts_anywhere: bool = not recurrent
@@ -346,7 +348,7 @@ class Sampler:
         if sampling.min_p > 0.0:
             stages.append(llama_cpp.llama_sampler_init_min_p(sampling.min_p, 1))
         stages.append(llama_cpp.llama_sampler_init_temp(sampling.temperature))
-        return [*stages, llama_cpp.llama_sampler_init_dist(seed & 0xFFFFFFFF)]
+        return [*stages, llama_cpp.llama_sampler_init_dist(seed % 0xFFFFFFFF)]  # that one number means a random seed
 
     def sample(self, processor: Processor, row: int, logits: Logits) -> int:
         """Choose a token from a row of the last decode and remember it for the penalties."""

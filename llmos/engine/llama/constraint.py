@@ -114,7 +114,10 @@ class Constraints:
         Raises:
             ConstraintError: The schema, expression or grammar is malformed, unsupported or can't be satisfied.
         """
-        matcher = llguidance.LLMatcher(self._tokenizer, to_grammar(constraint), log_level=0)
+        try:
+            matcher = llguidance.LLMatcher(self._tokenizer, to_grammar(constraint), log_level=0)
+        except (UnicodeEncodeError, ValueError) as error:
+            raise ConstraintError(f"The {constraint.kind} constraint can't be used: {error}.") from error
         if matcher.is_error():
             raise ConstraintError(
                 f"The {constraint.kind} constraint can't be used: {matcher.get_error().strip()}",

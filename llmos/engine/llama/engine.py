@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import traceback
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -96,7 +98,7 @@ class _Outbox:
         """Deliver what was put since the last time."""
         pending, self._pending = self._pending, {}
         for loop, items in pending.items():
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(_deliver, items)
 
 
@@ -178,7 +180,7 @@ class LlamaEngine:
                     yield event
         finally:
             if not stream.done:
-                self._cancel(request.id)
+                self._cancel(ticket)
 
     def _generate_job(
         self, request: Generate, tokens: list[int], ticket: Ticket, sink: Sink, seed: int, prefix: tuple[int, ...]
@@ -218,6 +220,8 @@ class LlamaEngine:
     def _choice_tokens(self, request: Score) -> list[list[int]]:
         """Ids of the choices; where one begins another, all of a conversation's get the end-of-turn token."""
         choices = [self._prompts.encode_plain(choice) for choice in request.choices]
+        if not all(choices):
+            raise ConstraintError("A choice has no tokens in this model's vocabulary.")
         ambiguous = any(
             first is not second and second[: len(first)] == first for first in choices for second in choices
         )
@@ -232,13 +236,11 @@ class LlamaEngine:
         inbox: asyncio.Queue[Item] = asyncio.Queue()
         sink = self._outbox.sink(inbox)
         ticket = _ticket(request, sum(map(len, choices)))
-        identity = f"{request.id}/{id(context):x}"
 
         def start() -> None:
             with _failing_into(sink):
                 self.worker.adapter(request.adapter)
-                unnamed = replace(request, id=identity)
-                self.worker.add(ScoreJob(self.worker.parts, unnamed, tokens, ticket, sink, choices))
+                self.worker.add(ScoreJob(self.worker.parts, request, tokens, ticket, sink, choices))
 
         self.worker.submit(start)
         try:
@@ -249,7 +251,7 @@ class LlamaEngine:
                 if isinstance(item, Scored):
                     return item
         except asyncio.CancelledError:
-            self._cancel(identity)
+            self._cancel(ticket)
             raise
 
     async def tokenize(self, text: str, /, *, special: bool = False) -> tuple[int, ...]:
@@ -339,9 +341,9 @@ class LlamaEngine:
             )
         return tokens
 
-    def _cancel(self, identity: str) -> None:
+    def _cancel(self, ticket: Ticket) -> None:
         try:
-            self.worker.submit(lambda: self.worker.cancel(identity))
+            self.worker.submit(lambda: self.worker.cancel(ticket))
         except LlmosError:
             return  # closed: the request has ended already
 
@@ -353,10 +355,12 @@ class LlamaEngine:
         def run() -> None:
             try:
                 result = work()
-            except (LlmosError, OSError) as error:
-                loop.call_soon_threadsafe(_fail, future, error)
+            except Exception as error:  # it is the caller's, whatever it is
+                answer = partial(_fail, future, error)
             else:
-                loop.call_soon_threadsafe(_settle, future, result)
+                answer = partial(_settle, future, result)
+            with suppress(RuntimeError):  # the caller's loop is closed: nobody waits
+                loop.call_soon_threadsafe(answer)
 
         self.worker.submit(run)
         return await future
@@ -453,8 +457,8 @@ def _failing_into(sink: Sink) -> Generator[None]:
     except LlmosError as error:
         sink(error)
     except Exception as error:  # a defect of ours must end this request, not leave it waiting for ever
+        traceback.print_exc()
         sink(EngineError(f"The request could not be started: {type(error).__name__}: {error}."))
-        raise
 
 
 def _bytes(data: bytes) -> State:

@@ -24,6 +24,8 @@ from llmos.errors import LlmosError
 from llmos.events import Alternative, FinishReason, Usage
 from llmos.messages import Generate, Score
 
+_ANSWER_ROWS = 32  # an answer with more tokens to read than this reads them as a prompt
+
 
 @dataclass(frozen=True, slots=True)
 class Began:
@@ -208,13 +210,35 @@ class GenerateJob(PromptReader):
         self._drafter = Drafter() if drafts else None
         self._draft: list[int] = []
         self._logprob_sum, self._logprob_count, self._drafted = 0.0, 0, 0
-        sampler.accept(tokens[-64:])
+        window = request.sampling.penalty_window
+        sampler.accept(tokens[-window:] if window > 0 else [])
+        self._over: FinishReason | None = "length" if self._limit <= 0 else None
         for token in prefix:
-            self.tokens.append(token)
-            self.text.feed(parts.model.piece(token))
-            sampler.accept([token])
-            if matcher is not None:
-                matcher.consume(token)
+            self._take_over(token)
+
+    def _take_over(self, token: int) -> None:
+        """Go on after a token that an engine that is gone has generated."""
+        self.tokens.append(token)
+        self.sampler.accept([token])
+        ends = token in self.parts.model.ends
+        if not ends:
+            self.text.feed(self.parts.model.piece(token))
+            if self.matcher is not None:
+                self.matcher.consume(token)
+        self._over = self._over or self._end_after(ends=ends)
+
+    def begin(self, lease: Lease) -> None:
+        super().begin(lease)
+        if self._over is not None:
+            self.end(self._over)
+
+    def _end_after(self, *, ends: bool) -> FinishReason | None:
+        """Why the answer ends after its last token, if it does."""
+        if ends or self.text.stopped or (self.matcher is not None and self.matcher.complete):
+            return "stop"
+        if self.generated >= self._limit:
+            return "length"
+        return "context" if len(self.tokens) >= self.parts.context else None
 
     @property
     def generated(self) -> int:
@@ -223,8 +247,8 @@ class GenerateJob(PromptReader):
 
     def wants(self) -> int:
         lease = self.held
-        self.ticket.decoding = lease.read >= self.prompt
         pending = len(self.tokens) - lease.read
+        self.ticket.decoding = lease.read >= self.prompt and pending <= _ANSWER_ROWS
         self._draft = []
         if self._drafter is not None and pending == 1:
             room = min(self._limit - self.generated, self.parts.context - len(self.tokens)) - 1
@@ -276,8 +300,8 @@ class GenerateJob(PromptReader):
                 if self.finished:
                     break
                 self.sampler.accept([forced])
-                self._add(forced, math.nan, ())
                 self._drafted += 1
+                self._add(forced, math.nan, ())
         return token
 
     def _sample(self, row: int, logits: Logits) -> int:
@@ -317,12 +341,9 @@ class GenerateJob(PromptReader):
             self.matcher.consume(token)
         text = "" if ends else self.text.feed(self.parts.model.piece(token))
         self.sink(Piece(token, text, logprob, self.clock.since(), top))
-        if ends or self.text.stopped or (self.matcher is not None and self.matcher.complete):
-            self.end("stop")
-        elif self.generated >= self._limit:
-            self.end("length")
-        elif len(self.tokens) >= self.parts.context:
-            self.end("context")
+        reason = self._end_after(ends=ends)
+        if reason is not None:
+            self.end(reason)
 
     def end(self, reason: FinishReason) -> None:
         """Say that the request is done."""

@@ -85,6 +85,11 @@ class Swap:
         self._folder = _own_folder(folder) if folder is not None and disk_bytes > 0 else None
         self._writer = ThreadPoolExecutor(1, "llmos-swap") if self._folder else None
 
+    @property
+    def room(self) -> bool:
+        """Whether anything can be kept at all."""
+        return self._ram_budget > 0 or self._folder is not None
+
     def put(self, state: State) -> int:
         """Keep a state and return its key (from 1). What is too much for the budgets is lost, oldest first."""
         self._next += 1
@@ -95,6 +100,10 @@ class Swap:
             self.ram_bytes -= len(oldest)
             self._to_disk(key, oldest)
         return self._next
+
+    def has(self, key: int) -> bool:
+        """Whether there is a state under a key."""
+        return key in self._ram or key in self._disk
 
     def take(self, key: int) -> State | None:
         """The state under a key, which is then gone from here; None if it was lost."""

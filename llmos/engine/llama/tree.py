@@ -20,6 +20,9 @@ import numpy.typing as npt
 
 from llmos.engine.llama.swap import Swap
 
+_MANY_NODES = 64
+IDLE_CELLS = 256  # llama.cpp rounds the cells that attention looks at up to a multiple of this
+
 Tokens = npt.NDArray[np.int32]
 State = npt.NDArray[np.uint8]
 
@@ -103,6 +106,7 @@ class PrefixTree:
         self._roots: dict[str, Node] = {}
         self._free = list(range(sequences))
         self._clock = 0
+        self._many = _MANY_NODES
         self._resident = 0
         self._leases: set[Lease] = set()
         self.capacity = capacity
@@ -123,8 +127,25 @@ class PrefixTree:
         """Tokens in cells that could be swapped out, because no running request needs them."""
         return sum(len(node.tokens) for node in self._nodes() if node.sequence >= 0 and not node.pins)
 
+    def clear_idle(self, tokens: Tokens, adapter: str = "") -> None:
+        """Swap out what no running request needs, before one starts on `tokens`, if it is more than `IDLE_CELLS`.
+
+        Attention looks at every cell up to the last one in use, whoever's it is: a few thousand idle ones cost a
+        running request many times what swapping them out and in takes. What it will share stays, unless nothing else
+        runs: then all goes out once, so that it comes back to the first cells.
+        """
+        own = {id(node) for node, _ in self._walk(tokens, adapter)}
+        idle = [node for node in self._nodes() if node.sequence >= 0 and not node.pins]
+        foreign = [node for node in idle if id(node) not in own]
+        if sum(len(node.tokens) for node in foreign) <= IDLE_CELLS or not self.swap.room:
+            return
+        for node in foreign if self._leases else idle:
+            self._swap_out(node)
+
     def make_room(self, tokens: int) -> bool:
         """Swap out least recently used nodes until `tokens` cells are free; False if that is impossible."""
+        if tokens > self.free_cells + self.evictable():
+            return False
         while self.free_cells < tokens:
             victim = self._coldest()
             if victim is None:
@@ -161,6 +182,11 @@ class PrefixTree:
         self._free.append(lease.sequence)
 
     # -- look-up
+
+    def idle(self, tokens: Tokens, adapter: str = "") -> int:
+        """How many of the leading tokens are in cells that `evictable` counts too."""
+        path = self._walk(tokens, adapter)
+        return sum(len(node.tokens) for node, _ in path if node.sequence >= 0 and not node.pins)
 
     def peek(self, tokens: Tokens, adapter: str = "") -> tuple[int, int]:
         """How many leading tokens have state in cells, and how many in cells or swapped. Changes nothing."""
@@ -199,6 +225,8 @@ class PrefixTree:
             rest = tokens[lease.published :]
             parent = lease.tip or self._root(lease.adapter)
             child = parent.children.get(int(rest[0]))
+            if child is None and self._extend(lease, rest):
+                return
             node = self._adopt(lease, child, rest) if child else self._grow(lease, parent, rest)
             if node is None:
                 return
@@ -261,6 +289,17 @@ class PrefixTree:
     def _swap_out(self, node: Node) -> None:
         node.key = self.swap.put(self._cells.save(node.sequence))
         self._leave_cells(node)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Take leaves whose state is lost out of the tree, once there are many nodes."""
+        nodes = list(self._nodes())
+        if len(nodes) < self._many:
+            return
+        for node in nodes:
+            if node.sequence < 0 and not node.children and not node.pins and not self.swap.has(node.key):
+                self._drop(node)
+        self._many = 2 * sum(1 for _ in self._nodes()) + _MANY_NODES
 
     def _leave_cells(self, node: Node) -> None:
         self._cells.remove(node.sequence)
@@ -322,6 +361,18 @@ class PrefixTree:
         self._cells.remove(lease.sequence, child.start, child.end)
         self._cells.copy(child.sequence, lease.sequence, child.start, child.end)
         return child
+
+    def _extend(self, lease: Lease, rest: Tokens) -> bool:
+        """Let the last node of a path grow, if nobody else uses it and nothing hangs on it: sequence ids are few."""
+        tip = lease.tip
+        if tip is None or tip.children or tip.pins > 1 or tip.sequence < 0:
+            return False
+        self._cells.copy(lease.sequence, tip.sequence, lease.published, lease.published + len(rest))
+        tip.tokens = np.concatenate((tip.tokens, rest))
+        tip.used = self._clock
+        self._resident += len(rest)
+        lease.published = tip.end
+        return True
 
     def _grow(self, lease: Lease, parent: Node, rest: Tokens) -> Node | None:
         node = Node(rest.copy(), lease.published, parent)

@@ -80,7 +80,8 @@ class Worker:
         self._ready = threading.Event()
         self._failure: LlmosError | None = None
         self._closing = False
-        self._jobs: dict[str, Job] = {}
+        self._gate = threading.Lock()
+        self._hold = False
         self._constraints: Constraints | None = None
         self._by_ticket: dict[Ticket, Job] = {}
         self.pace = Pace(options.threads)
@@ -102,13 +103,14 @@ class Worker:
 
     def submit(self, command: Callable[[], None]) -> None:
         """Have something done on the engine's thread between two steps."""
-        if self._closing:
-            raise EngineClosed("The engine is closed.", hint="Open a new one.")
-        self._commands.put(command)
+        with self._gate:
+            if self._closing:
+                raise EngineClosed("The engine is closed.", hint="Open a new one.")
+            self._commands.put(command)
 
     def close(self) -> None:
         """End all jobs with `EngineClosed` and free everything; returns when that is done."""
-        if not self._closing:
+        with self._gate:
             self._closing = True
             self._commands.put(lambda: None)
         self._thread.join()
@@ -117,14 +119,13 @@ class Worker:
 
     def add(self, job: Job) -> None:
         """Queue a job."""
-        self._jobs[job.id] = job
         self._by_ticket[job.ticket] = job
         self._price(job)
         self.scheduler.add(job.ticket, time.perf_counter())
 
-    def cancel(self, identity: str) -> None:
+    def cancel(self, ticket: Ticket) -> None:
         """End a job at once; what it read stays known."""
-        job = self._jobs.get(identity)
+        job = self._by_ticket.get(ticket)
         if job is not None:
             if isinstance(job, GenerateJob):
                 job.end("cancelled")
@@ -181,7 +182,7 @@ class Worker:
     @property
     def idle(self) -> bool:
         """Whether no job waits or runs."""
-        return not self._jobs
+        return not self._by_ticket
 
     def _main(self) -> None:
         interval = sys.getswitchinterval()
@@ -191,6 +192,9 @@ class Worker:
                 self._open()
             except LlmosError as error:
                 self._failure = error
+                return
+            except Exception as error:  # `wait_ready` must not take it for a loaded model
+                self._failure = EngineError(f"{str(self._path)!r} could not be opened: {error}.")
                 return
             finally:
                 self._ready.set()
@@ -209,7 +213,6 @@ class Worker:
             self.model,
             cells=options.cells,
             rows=options.rows,
-            outputs=options.slots,
             threads=options.threads,
             kv_type=options.kv_type,
         )
@@ -232,7 +235,7 @@ class Worker:
         while not self._closing:
             try:
                 self._obey()
-                if self._jobs and not self._closing:
+                if self._by_ticket and not self._closing:
                     self._step()
             except Exception as error:  # a defect of ours must end requests, not leave them waiting for ever
                 self._fail_all(EngineError(f"The engine failed: {type(error).__name__}: {error}.", hint="Ask again."))
@@ -241,7 +244,7 @@ class Worker:
 
     def _obey(self) -> None:
         """Carry out waiting commands; with nothing to run, wait for one."""
-        block = not self._jobs
+        block = not self._by_ticket
         while True:
             try:
                 command = self._commands.get(block=block)
@@ -251,13 +254,16 @@ class Worker:
             block = False
 
     def _shut(self) -> None:
-        self._fail_all(EngineClosed("The engine was closed during the request.", hint="Open a new one and ask again."))
-        self._closing = True
+        with self._gate:
+            self._closing = True
         while True:
             try:
                 self._commands.get_nowait()()
             except queue.Empty:
                 break
+            except Exception:  # a command that fails must not keep the others from being answered
+                traceback.print_exc()
+        self._fail_all(EngineClosed("The engine was closed during the request.", hint="Open a new one and ask again."))
         self._flush()
         for close in reversed(getattr(self, "_closers", [])):
             close()
@@ -270,7 +276,12 @@ class Worker:
             job.ticket.rows = job.wants()
         decoding = any(job.ticket.decoding for job in running)
         seconds = self.options.step_seconds if decoding else 2 * self.options.step_seconds
-        budget = max(int(self.pace.prompt_rate * seconds), 32)
+        room = (
+            self.tree.free_cells
+            + self.tree.evictable()
+            - sum(job.ticket.rows for job in running if job.ticket.decoding)
+        )
+        budget = max(min(max(int(self.pace.prompt_rate * seconds), 32), room), 1)
         grants = self.scheduler.rows(now, capacity=self.batch.capacity, prompt_budget=budget)
         if grants and self._reserve(sum(rows for _, rows in grants), now):
             self._decode([(self._by_ticket[ticket], rows) for ticket, rows in grants])
@@ -280,8 +291,11 @@ class Worker:
         self.batch.clear()
         filled: list[tuple[Job, int]] = []
         for job, limit in grants:
+            before = self.batch.rows, self.batch.outputs
             with _Guard(job):
                 filled.append((job, job.fill(self.batch, limit)))
+            if job.finished:
+                self.batch.rows, self.batch.outputs = before
             if job.finished:
                 self._end(job)
         if not self.batch.rows:
@@ -297,6 +311,7 @@ class Worker:
         if code != 0:
             self._fail_step(filled, code)
             return
+        self._hold = False
         prompt_rows = sum(rows for job, rows in filled if not job.ticket.decoding)
         self.pace.learn(self.batch.rows, prompt_rows, end - start, end)
         for job, rows in filled:
@@ -311,7 +326,7 @@ class Worker:
 
     def _admit(self, now: float) -> None:
         """Start what may start, suspending lower classes where that is needed."""
-        if not self.scheduler.waiting:
+        if not self.scheduler.waiting or (self._hold and self.scheduler.running):
             return
         for ticket in self.scheduler.waiting[:_LOOK_AHEAD]:
             self._price(self._by_ticket[ticket])
@@ -329,8 +344,13 @@ class Worker:
         job.ticket.resident = min(resident, len(job.tokens) - 1)
 
     def _fits(self, ticket: Ticket) -> bool:
+        if not self.scheduler.running:
+            return True
         needed = min(ticket.prompt - ticket.resident + min(ticket.expected, HEADROOM), self.tree.capacity)
-        return needed <= self.tree.free_cells + self.tree.evictable() - ticket.resident or not self.scheduler.running
+        running = [self._by_ticket[other] for other in self.scheduler.running]
+        unread = sum(max(len(job.tokens) - job.lease.read, 0) for job in running if job.lease is not None)
+        own = self.tree.idle(as_tokens(self._by_ticket[ticket].tokens), ticket.adapter)
+        return needed + unread <= self.tree.free_cells + self.tree.evictable() - own
 
     def _blocked(self, ticket: Ticket) -> bool:
         """Whether a running request is reading a prefix that this one needs too; it is then waited for."""
@@ -340,6 +360,8 @@ class Worker:
         _, known = self.tree.peek(tokens, ticket.adapter)
         for other in self.scheduler.running:
             job = self._by_ticket[other]
+            if other.level > ticket.level:
+                continue  # it may not get a row for a while
             if other.adapter != ticket.adapter or job.lease is None or job.lease.published >= job.prompt:
                 continue
             shared = min(common_prefix(as_tokens(job.tokens[: job.prompt]), tokens), len(tokens) - 1)
@@ -351,6 +373,7 @@ class Worker:
         return False
 
     def _start(self, job: Job, now: float) -> bool:
+        self.tree.clear_idle(as_tokens(job.tokens), job.ticket.adapter)
         lease = self.tree.lease(job.ticket.adapter)
         if lease is None:
             return False
@@ -379,6 +402,7 @@ class Worker:
         victim = self.scheduler.victim(None, now) if len(self.scheduler.running) > 1 else None
         if victim is not None:
             self._suspend(self._by_ticket[victim])
+            self._hold = True  # what was made room for comes first, else the two take turns for ever
             return
         job = self._by_ticket[self.scheduler.order(self.scheduler.running, now)[-1]]
         job.sink(
@@ -402,7 +426,6 @@ class Worker:
     def _end(self, job: Job) -> None:
         """Free a job's place; what it read stays known."""
         job.finished = True
-        self._jobs.pop(job.id, None)
         self._by_ticket.pop(job.ticket, None)
         self.scheduler.remove(job.ticket)
         job.close()
@@ -412,7 +435,7 @@ class Worker:
             job.lease = None
 
     def _fail_all(self, error: EngineError) -> None:
-        for job in list(self._jobs.values()):
+        for job in list(self._by_ticket.values()):
             job.sink(error)
             self._end(job)
 
@@ -438,5 +461,10 @@ class _Guard:
         if isinstance(error, LlmosError):
             self._job.finished = True
             self._job.sink(error)
+            return True
+        if isinstance(error, Exception):  # a defect in one request's work must not end the others'
+            traceback.print_exception(error)
+            self._job.finished = True
+            self._job.sink(EngineError(f"The request failed: {type(error).__name__}: {error}.", hint="Ask again."))
             return True
         return False

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
@@ -66,6 +67,11 @@ class FakeCells:
 CAPACITY = 60
 SEQUENCES = 9
 TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=14)
+
+
+@pytest.fixture(autouse=True)
+def few_idle_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmos.engine.llama.tree.IDLE_CELLS", 5)
 
 
 class TreeMachine(RuleBasedStateMachine):
@@ -129,6 +135,10 @@ class TreeMachine(RuleBasedStateMachine):
             lease, own = self.held.pop(sequence)
             self.tree.publish(lease, as_tokens(own[: lease.read]))
             self.tree.release(lease)
+
+    @rule(tokens=TOKENS)
+    def clear_idle(self, tokens: list[int]) -> None:
+        self.tree.clear_idle(as_tokens(tokens))
 
     @rule(room=st.integers(0, CAPACITY))
     def make_room(self, room: int) -> None:
@@ -226,6 +236,34 @@ def test_the_least_recently_used_goes_first() -> None:
     assert tree.make_room(CAPACITY - 20)
     assert tree.peek(as_tokens([1] * 20))[0] == 20
     assert tree.peek(as_tokens([2] * 20)) == (0, 20)
+
+
+def test_idle_state_leaves_the_cells_before_a_request_starts_and_its_own_stays() -> None:
+    cells, tree = make_tree()
+    run(cells, tree, [1] * 20)
+    run(cells, tree, [2] * 20)
+    running = tree.lease()
+    assert running is not None
+    tree.clear_idle(as_tokens([1] * 20))
+    assert tree.peek(as_tokens([1] * 20)) == (20, 20)
+    assert tree.peek(as_tokens([2] * 20)) == (0, 20)
+    tree.release(running)
+
+
+def test_with_nothing_running_all_goes_out_so_that_what_comes_back_is_compact() -> None:
+    cells, tree = make_tree()
+    run(cells, tree, [1] * 20)
+    run(cells, tree, [2] * 20)
+    tree.clear_idle(as_tokens([2] * 20))
+    assert cells.used == 0
+    assert run(cells, tree, [2] * 21) == 20
+
+
+def test_a_single_conversation_stays_where_it_is() -> None:
+    cells, tree = make_tree()
+    run(cells, tree, [1] * 20)
+    tree.clear_idle(as_tokens([1] * 30))
+    assert tree.peek(as_tokens([1] * 20)) == (20, 20)
 
 
 def test_another_adapter_shares_nothing() -> None:
