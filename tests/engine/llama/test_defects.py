@@ -80,7 +80,10 @@ async def test_scores_at_once_stay_within_the_outputs_of_a_step(model: Path) -> 
 async def test_drafts_of_many_streams_stay_within_the_outputs_of_a_step(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Drafter, "propose", lambda _, tokens: [tokens[-1]] * 8)
+    def always(_: Drafter, tokens: list[int]) -> list[int]:
+        return [tokens[-1]] * 8
+
+    monkeypatch.setattr(Drafter, "propose", always)
     async with opened(model, context=128, cells=2048, slots=24) as engine:
         complaints = watch_batches(engine)
         await asyncio.gather(*(run(engine, ask(f"{n} a", max_tokens=12)) for n in range(24)), return_exceptions=True)
@@ -260,6 +263,11 @@ async def test_an_event_loop_that_is_gone_is_nobody_elses_error(model: Path) -> 
         assert (await good)[1].usage.generated_tokens
 
 
+def _read_all(loaded: Model, order: range) -> None:
+    for token in order:
+        loaded.piece(token)
+
+
 @model_test
 def test_pieces_are_right_from_two_threads(model: Path) -> None:
     loaded = Model(model)
@@ -269,7 +277,7 @@ def test_pieces_are_right_from_two_threads(model: Path) -> None:
     sys.setswitchinterval(1e-6)
     try:
         orders = [range(loaded.tokens), range(loaded.tokens - 1, -1, -1)]
-        threads = [threading.Thread(target=lambda order=order: list(map(loaded.piece, order))) for order in orders]
+        threads = [threading.Thread(target=_read_all, args=(loaded, order)) for order in orders]
         for thread in threads:
             thread.start()
         for thread in threads:
