@@ -29,7 +29,11 @@ def script(folder: Path, replies: object, **values: object) -> str:
 
 def environment(home: Path, **values: str) -> dict[str, str]:
     """Variables for a process of its own home."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "TERM", "LLMOS_DEBUG")}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("NO_COLOR", "TERM", "LLMOS_DEBUG", "COLUMNS", "LINES")
+    }
     return kept | {"LLMOS_HOME": str(home), "TERM": "xterm-256color", "COLORTERM": ""} | values
 
 
