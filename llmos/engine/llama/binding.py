@@ -29,6 +29,7 @@ from llmos.messages import Sampling
 KvType = Literal["f16", "q8_0"]
 Logits = npt.NDArray[np.float32]
 
+_SCORES_BYTES = 512 << 20  # what plain attention may take for its scores: cells × rows × heads floats
 _GGML_TYPES: dict[str, int] = {"f16": 1, "q8_0": 8}
 _MAX_SEQUENCES = 128  # of 256 at most; each costs an output row of `vocabulary` floats
 _lib: Any = llama_cpp.llama_cpp._lib  # pyright: ignore[reportPrivateUsage]
@@ -100,6 +101,8 @@ class Model:
         self.vocabulary: Any = llama_cpp.llama_model_get_vocab(self.pointer)
         self.tokens: int = llama_cpp.llama_vocab_n_tokens(self.vocabulary)
         self.trained_context: int = llama_cpp.llama_model_n_ctx_train(self.pointer)
+        self.heads: int = llama_cpp.llama_model_n_head(self.pointer)
+        self.on_gpu = gpu_layers > 0
         self.adds_bos: bool = llama_cpp.llama_vocab_get_add_bos(self.vocabulary)
         self.bos: int = _lib.llama_vocab_bos(self.vocabulary)
         self.eos: int = _lib.llama_vocab_eos(self.vocabulary)
@@ -221,6 +224,9 @@ class Processor:
         params.type_k = params.type_v = _GGML_TYPES[kv_type]
         if kv_type != "f16":
             params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        elif not model.on_gpu and params.n_ctx * rows * 4 * model.heads <= _SCORES_BYTES:
+            # on the CPU flash attention takes up to six times as long for steps of fewer than 64 rows
+            params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         log.clear()
         self.pointer: Any = llama_cpp.llama_init_from_model(model.pointer, params)
         if not self.pointer:
