@@ -69,11 +69,14 @@ async def test_greedy_answers_repeat(engine: LlamaEngine) -> None:
 
 async def test_a_seed_repeats_an_answer_and_another_changes_it(engine: LlamaEngine) -> None:
     def request(seed: int) -> Generate:
-        return ask("Write a line of a poem.", sampling=Sampling(temperature=1.5, top_k=0, min_p=0, top_p=1, seed=seed))
+        return ask("Write a line of a poem.", sampling=Sampling(temperature=0.8, top_k=10, seed=seed), max_tokens=6)
 
-    first, again, other = [(await run(engine, request(seed)))[1] for seed in (7, 7, 8)]
-    assert first.message == again.message != other.message
-    assert (first.seed, other.seed) == (7, 8)
+    await run(engine, request(0))  # logits are not bit-stable across layouts: let all three find the prompt read
+    first, again = [(await run(engine, request(7)))[1] for _ in range(2)]
+    others = {(await run(engine, request(seed)))[1].message.content for seed in range(8, 14)}
+    assert first.message == again.message
+    assert others != {first.message.content}
+    assert first.seed == 7
 
 
 async def test_the_next_turn_reads_only_what_is_new(engine: LlamaEngine) -> None:
