@@ -6,41 +6,16 @@ when the test fails. That leaves the distribution as masking would have it. Know
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import llguidance
 import numpy as np
 import numpy.typing as npt
 
+from llmos.engine.grammar import to_grammar
 from llmos.engine.llama.binding import Model
 from llmos.errors import ConstraintError
-from llmos.messages import Choices, Constraint, Grammar, JsonSchema, Regex
-
-
-def to_grammar(constraint: Constraint) -> str:
-    """A constraint in llguidance's own terms.
-
-    Raises:
-        ConstraintError: It is empty or can't be written as JSON.
-    """
-    match constraint:
-        case JsonSchema(schema):
-            try:
-                return llguidance.LLMatcher.grammar_from_json_schema(
-                    json.dumps(schema), overrides={"whitespace_flexible": False}
-                )
-            except (TypeError, ValueError) as error:
-                raise ConstraintError(f"The JSON schema can't be used: {error}.") from error
-        case Regex(pattern):
-            return llguidance.LLMatcher.grammar_from_regex(pattern)
-        case Choices(options):
-            if not options or not all(options):
-                raise ConstraintError("A choice needs at least one option and no empty ones.")
-            strings = " | ".join(json.dumps(option, ensure_ascii=False) for option in options)
-            return llguidance.LLMatcher.grammar_from_lark(f"start: {strings}")
-        case Grammar(lark):
-            return llguidance.LLMatcher.grammar_from_lark(lark)
+from llmos.messages import Constraint
 
 
 class Matcher:
@@ -115,7 +90,8 @@ class Constraints:
             ConstraintError: The schema, expression or grammar is malformed, unsupported or can't be satisfied.
         """
         try:
-            matcher = llguidance.LLMatcher(self._tokenizer, to_grammar(constraint), log_level=0)
+            grammar = to_grammar(constraint, whitespace_flexible=False)
+            matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
         except (UnicodeEncodeError, ValueError) as error:
             raise ConstraintError(f"The {constraint.kind} constraint can't be used: {error}.") from error
         if matcher.is_error():

@@ -62,11 +62,6 @@ def read_checked(path: Path) -> State | None:
     return body
 
 
-def free_bytes(folder: Path) -> int:
-    """Free space of the disk that holds a folder."""
-    return shutil.disk_usage(folder).free
-
-
 class Swap:
     """Swapped states by key.
 

@@ -296,7 +296,6 @@ class Worker:
                 filled.append((job, job.fill(self.batch, limit)))
             if job.finished:
                 self.batch.rows, self.batch.outputs = before
-            if job.finished:
                 self._end(job)
         if not self.batch.rows:
             return

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import assert_never, cast
+from typing import cast
 
 import llguidance
 
+from llmos.engine.grammar import to_grammar
 from llmos.errors import ConstraintError
-from llmos.messages import Choices, Constraint, Grammar, JsonSchema, Regex
+from llmos.messages import Constraint, JsonSchema
 
 
 class Checker:
@@ -28,7 +29,7 @@ class Checker:
 
     def __init__(self, constraint: Constraint) -> None:
         self._constraint = constraint
-        self._matcher = llguidance.LLMatcher(_tokenizer(), _grammar(constraint), log_level=0)
+        self._matcher = llguidance.LLMatcher(_tokenizer(), to_grammar(constraint, lenient=True), log_level=0)
         if self._matcher.is_error():
             raise ConstraintError(
                 f"The {constraint.kind} constraint can't be used: {self._matcher.get_error().strip()}",
@@ -58,27 +59,6 @@ class Checker:
 @cache
 def _tokenizer() -> llguidance.LLTokenizer:
     return llguidance.LLTokenizer("byte")
-
-
-def _grammar(constraint: Constraint) -> str:
-    match constraint:
-        case JsonSchema(schema):
-            try:
-                text = json.dumps(schema, default=dict)
-                return llguidance.LLMatcher.grammar_from_json_schema(text, overrides={"lenient": True})
-            except (TypeError, ValueError) as error:
-                raise ConstraintError(f"The JSON schema can't be used: {error}.") from error
-        case Regex(pattern):
-            return llguidance.LLMatcher.grammar_from_regex(pattern)
-        case Choices(options):
-            if not options or not all(options):
-                raise ConstraintError("A choice needs at least one option and no empty ones.")
-            strings = " | ".join(json.dumps(option, ensure_ascii=False) for option in options)
-            return llguidance.LLMatcher.grammar_from_lark(f"start: {strings}")
-        case Grammar(lark):
-            return llguidance.LLMatcher.grammar_from_lark(lark)
-        case _:
-            assert_never(constraint)
 
 
 def _field_names(schema: object) -> list[str]:
