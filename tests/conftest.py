@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,8 @@ NOWHERE = "http://127.0.0.1:9"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported: libraries read these variables when they are."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: what tests start would ignore it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # xdist hands its environment on, so that the workers share one home: a model is prepared once for all of them
     home = os.environ.get("LLMOS_TEST_HOME")
     if home is None:

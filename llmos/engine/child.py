@@ -99,15 +99,18 @@ class Child:
         if not self._stdin.is_closing():
             self._stdin.write(line)
 
-    async def run(self, handle: Callable[[FromHost], None]) -> str:
+    async def run(self, handle: Callable[[FromHost], None], *, stall_seconds: float) -> str:
         """Hand on every frame until the process is dead or useless; `end` makes it dead.
 
         Returns:
-            What was wrong with what it sent (a line that is no frame, an `EngineError` of `handle`), or nothing.
+            What was wrong with what it sent (a line that is no frame, an `EngineError` of `handle`, nothing for so many
+            seconds), or nothing.
         """
         try:
-            while (frame := await self._next()) is not None:
+            while (frame := await asyncio.wait_for(self._next(), stall_seconds)) is not None:
                 handle(frame)
+        except TimeoutError:
+            return f" after it gave no sign of life for {stall_seconds:g} s"
         except EngineError as error:
             return f" after it sent nonsense ({error})"
         return ""

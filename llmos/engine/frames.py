@@ -1,8 +1,8 @@
 """What an engine's host process and its parent say to each other, one frame per line.
 
 The parent sends one `Boot`, then calls, each with a number of its own; the host answers `Ready`, then for every call
-any number of `Emit` and one result or `Failed`. A call that was cancelled gets no more answers. Knows no process and
-no engine.
+any number of `Emit` and one result or `Failed`, and in between a `Pulse` now and then. A call that was cancelled gets
+no more answers. Knows no process and no engine.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ BOOT = 0
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """The first frame: which engine to make, by the name of its factory, and with what."""
+    """The first frame: which engine to make, by the name of its factory, with what, and how often to show it lives."""
 
     factory: str
     options: Mapping[str, Any]
+    pulse_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,11 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """The engine gets round to what it is asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """One event of a `Run`; `Finished` is its last answer."""
 
@@ -161,7 +167,7 @@ class Failed:
 Ask = Run | Compare | Tokenize | Detokenize | Fork | Save | Restore
 Result = Scored | Ids | Data | Contexts | Done
 ToHost = Boot | Ask | Cancel
-FromHost = Ready | Emit | Result | Failed
+FromHost = Ready | Pulse | Emit | Result | Failed
 
 TO_HOST: Codec[ToHost] = Codec(Boot, Run, Compare, Tokenize, Detokenize, Fork, Save, Restore, Cancel)
-FROM_HOST: Codec[FromHost] = Codec(Ready, Emit, Scored, Ids, Data, Contexts, Done, Failed)
+FROM_HOST: Codec[FromHost] = Codec(Ready, Pulse, Emit, Scored, Ids, Data, Contexts, Done, Failed)

@@ -38,6 +38,7 @@ from llmos.engine.frames import (
     Fork,
     FromHost,
     Ids,
+    Pulse,
     Ready,
     Restore,
     Run,
@@ -64,6 +65,10 @@ class ResumableEngine(Engine, Protocol):
         answer: `max_tokens`, stop strings, constraint and penalties reach back into the prefix, and `Finished` has the
         whole message and counts all tokens.
         """
+        ...
+
+    async def pulse(self) -> None:
+        """Return when the engine gets round to it: soon, unless native code hangs."""
         ...
 
 
@@ -135,6 +140,7 @@ async def _serve(calls: BinaryIO, answers: BinaryIO, factories: Mapping[str, Fac
         if engine is None:
             return
         try:
+            host.watch(engine)
             while (line := await lines.get()) is not None:
                 host.handle(engine, line)
         finally:
@@ -181,6 +187,7 @@ async def _boot(
     except LlmosError as error:
         host.send(Failed(BOOT, ErrorData.of(error)))
         return None
+    host.pulse_seconds = boot.pulse_seconds
     host.send(Ready(engine.info))
     return engine
 
@@ -192,6 +199,18 @@ class _Host:
         self._answers = answers
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
+        self.pulse_seconds = 0.0
+
+    def watch(self, engine: ResumableEngine) -> None:
+        """Tell the parent every now and then that the engine lives."""
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(self.pulse_seconds)
+                await engine.pulse()
+                self.send(Pulse())
+
+        self._tasks[BOOT] = asyncio.create_task(beat())
 
     def send(self, frame: FromHost) -> None:
         # Blocking is right here: a parent that does not read gets no more tokens. Of its death stdin tells.

@@ -31,6 +31,7 @@ from llmos.engine.frames import (
     Fork,
     FromHost,
     Ids,
+    Pulse,
     Ready,
     Restore,
     Result,
@@ -63,6 +64,7 @@ class IsolatedEngine:
         *,
         ready_seconds: float,
         close_seconds: float,
+        stall_seconds: float,
         restarts: int,
         window_seconds: float,
         command: Sequence[str],
@@ -70,6 +72,7 @@ class IsolatedEngine:
         self._boot = boot
         self._ready_seconds = ready_seconds
         self._close_seconds = close_seconds
+        self._stall_seconds = stall_seconds
         self._restarts = restarts
         self._window_seconds = window_seconds
         self._command = command
@@ -91,6 +94,7 @@ class IsolatedEngine:
         *,
         ready_seconds: float = 300.0,
         close_seconds: float = 10.0,
+        stall_seconds: float = 120.0,
         restarts: int = 3,
         window_seconds: float = 60.0,
         command: Sequence[str] = _COMMAND,
@@ -102,6 +106,8 @@ class IsolatedEngine:
             options: Its options, with a JSON form.
             ready_seconds: How long it may take to be ready, the first time and after each restart.
             close_seconds: How long it may take to close before it is killed.
+            stall_seconds: After so long without a sign of life it is taken for hung and killed. One step of a big model
+                must fit in.
             restarts: How often it may be restarted within `window_seconds`. After one more death what is under way
                 fails with `EngineCrashed`, and so does every call until the window has moved on.
             window_seconds: See `restarts`.
@@ -112,9 +118,10 @@ class IsolatedEngine:
             LlmosError: What the factory raised.
         """
         engine = cls(
-            Boot(factory, options),
+            Boot(factory, options, stall_seconds / 4),
             ready_seconds=ready_seconds,
             close_seconds=close_seconds,
+            stall_seconds=stall_seconds,
             restarts=restarts,
             window_seconds=window_seconds,
             command=command,
@@ -256,6 +263,8 @@ class IsolatedEngine:
         match frame:
             case Ready():
                 raise EngineError("it was ready twice")
+            case Pulse():
+                pass
             case Failed(number, error) if number == BOOT:
                 raise EngineError(error.message)
             case Emit(number, event):
@@ -295,7 +304,7 @@ class IsolatedEngine:
 
     async def _live(self, child: Child) -> str:
         """The life of one child, from the calls it inherits to what it died of."""
-        reading = asyncio.create_task(child.run(self._handle))
+        reading = asyncio.create_task(child.run(self._handle, stall_seconds=self._stall_seconds))
         nonsense = ""
         try:
             await self._admit(reading)

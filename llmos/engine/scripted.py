@@ -215,6 +215,9 @@ class ScriptedEngine:
         self._remember(context.tokens)
         return context
 
+    async def pulse(self) -> None:
+        """Return at once."""
+
     async def close(self) -> None:
         """End all requests with `EngineClosed`."""
         self._closed.set()

@@ -1,7 +1,8 @@
 """A host process for the tests of `IsolatedEngine`, with scripted engines that misbehave on request.
 
 The last message of a request decides: `crash` kills the process before any token, `crash N` after N tokens in this
-process, `print` writes to stdout. Anything else is answered by a long text made from it.
+process, `print` writes to stdout, `hang` stops the engine for good. Anything else is answered by a long text made from
+it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
@@ -28,18 +30,29 @@ def story(words: str, length: int = 60) -> str:
 
 
 class MisbehavingEngine(ScriptedEngine):
-    """Scripted, but it can kill its process."""
+    """Scripted, but it can kill its process, and hang."""
+
+    _gate = threading.Event()
+    _gate.set()
+
+    async def pulse(self) -> None:
+        """As an engine whose thread may hang."""
+        while not self._gate.is_set():
+            await asyncio.sleep(0.1)
 
     async def generate(self, request: Generate, /, *, prefix: tuple[int, ...] = ()) -> AsyncGenerator[EngineEvent]:
         """As a scripted engine, with accidents."""
         words = request.context.messages[-1].content.split()
         fuse = int(words[1]) if words[0] == "crash" and len(words) > 1 else 0
+        if words[0] == "hang":
+            self._gate.clear()
         if words[0] == "print":
             os.write(1, b"a stray print\n")
         async for event in super().generate(request, prefix=prefix):
             if words[0] == "crash" and not fuse:
                 os.write(2, b"GGML_ASSERT(poison) failed\n")
                 os.kill(os.getpid(), signal.SIGABRT)
+            await self.pulse()
             if words[0] == "broken":
                 raise ZeroDivisionError("a bug")
             fuse -= isinstance(event, Token)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from llmos.engine.decoding import best_of_n
+from llmos.engine.decoding import best_of_n, shares_of_choices
 from llmos.engine.scripted import Reply, ScriptedEngine
 from llmos.errors import ConfigError, EngineError, Unsupported
-from llmos.messages import GREEDY, Context, Generate, Sampling
+from llmos.messages import GREEDY, Choices, Context, Generate, Regex, Sampling
 
 REQUEST = Generate(context=Context.chat("hi"), sampling=Sampling(temperature=0.8, seed=7))
 
@@ -64,3 +65,31 @@ async def test_what_makes_no_sense_is_refused() -> None:
         await best_of_n(engine, Generate(context=Context.chat("hi"), sampling=GREEDY), 2)
     with pytest.raises(Unsupported, match="log-probabilities"):
         await best_of_n(ScriptedEngine("x", capabilities=frozenset()), REQUEST, 2)
+
+
+async def test_progress_tells_complete_answers_and_tokens() -> None:
+    told: list[tuple[int, int]] = []
+    engine = ScriptedEngine([Reply("a"), Reply("b c d")])
+    await best_of_n(engine, REQUEST, 2, progress=lambda complete, tokens: told.append((complete, tokens)))
+    assert told == sorted(told)
+    assert told[-1] == (2, 4)
+
+
+async def test_choices_share_the_probability() -> None:
+    engine = ScriptedEngine("no", scores={"yes": math.log(0.02), "no": math.log(0.06)})
+    request = Generate(
+        context=Context.chat("hi"), constraint=Choices(("yes", "no")), priority="background", client="me"
+    )
+    assert await shares_of_choices(engine, request) == {"yes": pytest.approx(0.25), "no": pytest.approx(0.75)}
+    (asked,) = engine.score_requests
+    assert (asked.context, asked.priority, asked.client) == (request.context, "background", "me")
+
+
+async def test_shares_are_unknown_without_choices_and_where_the_engine_can_not_tell() -> None:
+    chosen = Generate(context=Context.chat("hi"), constraint=Choices(("yes", "no")))
+    assert await shares_of_choices(ScriptedEngine("x"), Generate(context=Context.chat("hi"))) == {}
+    assert await shares_of_choices(ScriptedEngine("x"), replace(chosen, constraint=Regex("x"))) == {}
+    assert await shares_of_choices(ScriptedEngine("x", capabilities=frozenset()), chosen) == {}
+    closed = ScriptedEngine("x")
+    await closed.close()
+    assert await shares_of_choices(closed, chosen) == {}

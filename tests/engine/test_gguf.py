@@ -380,7 +380,7 @@ def outcome(path: Path, data: bytes) -> GgufHeader | ModelInvalid:
     except ModelInvalid as error:
         return error
     finally:
-        assert time.perf_counter() - started < 5.0
+        assert time.perf_counter() - started < 30.0
 
 
 FUZZ: dict[str, Any] = {

@@ -39,8 +39,20 @@ BOUND = 60
 
 
 @asynccontextmanager
-async def isolated(*, restarts: int = 3, **options: Any) -> AsyncGenerator[IsolatedEngine]:  # noqa: ANN401
-    engine = await IsolatedEngine.start("misbehaving", options, command=COMMAND, restarts=restarts, ready_seconds=BOUND)
+async def isolated(
+    *,
+    restarts: int = 3,
+    stall_seconds: float = BOUND,
+    **options: Any,  # noqa: ANN401
+) -> AsyncGenerator[IsolatedEngine]:
+    engine = await IsolatedEngine.start(
+        "misbehaving",
+        options,
+        command=COMMAND,
+        restarts=restarts,
+        ready_seconds=BOUND,
+        stall_seconds=stall_seconds,
+    )
     try:
         yield engine
     finally:
@@ -242,6 +254,17 @@ async def test_a_score_that_kills_twice_fails_alone() -> None:
         with pytest.raises(EngineCrashed, match="'compare'"):
             await asyncio.wait_for(engine.score(Score(context=Context.chat("?"), choices=("crash",))), BOUND)
         assert await engine.tokenize("hello")
+
+
+async def test_a_hung_engine_is_replaced_and_a_working_one_is_left_alone() -> None:
+    async with isolated(stall_seconds=1.5, seconds_per_token=0.05) as engine:
+        first = engine.pid
+        assert text(await run(engine, ask("tale"))) == story("tale")  # takes longer than the limit
+        await asyncio.sleep(2.0)
+        assert engine.pid == first
+        with pytest.raises(EngineCrashed, match=r"no sign of life for 1\.5 s"):
+            await run(engine, ask("hang"))
+        assert text(await run(engine, ask("tale"))) == story("tale")
 
 
 async def test_poison_after_poison_does_not_wear_the_engine_out() -> None:

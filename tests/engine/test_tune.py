@@ -307,7 +307,9 @@ def test_a_child_ends_when_its_parent_is_killed(tiny: Path) -> None:
 
 def test_the_embedded_model_becomes_q8_0_and_is_found_at_once(home: Path) -> None:
     source = builtin.find().path
+    assert tune.is_quick_due(source)
     fast = tune.quick_default(source)
+    assert not tune.is_quick_due(source)
     header = read_header(fast)
     assert fast == tune.tuned_path(source)
     assert header.file_type == "Q8_0"
@@ -318,6 +320,7 @@ def test_the_embedded_model_becomes_q8_0_and_is_found_at_once(home: Path) -> Non
 
 
 def test_other_formats_stay_as_they_are(tiny: Path) -> None:
+    assert not tune.is_quick_due(tiny)
     assert tune.quick_default(tiny) == tiny
     assert tune.tuned_path(tiny) is None
 

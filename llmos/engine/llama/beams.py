@@ -45,16 +45,29 @@ class Beam:
 
 
 class BeamJob(PromptReader):
-    """Keeps the `beams` likeliest hypotheses at each step, and returns the best by mean log-probability."""
+    """Keeps the `beams` likeliest hypotheses at each step, and returns the best by mean log-probability.
+
+    Args:
+        told: How many tokens of the answer have been told before, by an engine that is gone.
+    """
 
     def __init__(
-        self, parts: Parts, request: Generate, tokens: list[int], ticket: Ticket, sink: Sink, matcher: Matcher | None
+        self,
+        parts: Parts,
+        request: Generate,
+        tokens: list[int],
+        ticket: Ticket,
+        sink: Sink,
+        *,
+        matcher: Matcher | None,
+        told: int = 0,
     ) -> None:
         super().__init__(parts, request.id, tokens, ticket, sink)
         self._width = request.beams
         self._stop = request.stop
         limit = request.max_tokens if request.max_tokens is not None else parts.context
         self._limit = min(limit, parts.context - len(tokens))
+        self._told = told
         self._first_matcher = matcher
         self._live: list[Beam] = []
         self._complete: list[Beam] = []
@@ -76,7 +89,7 @@ class BeamJob(PromptReader):
     def consume(self) -> None:
         if not self._live:
             if self._take_tokens():
-                self.ticket.suspendable = False
+                self.ticket.fragile = True
                 self._grow([Beam([], [], self._first_matcher, self.held, self._row)])
             return
         for beam in self._live:
@@ -158,14 +171,16 @@ class BeamJob(PromptReader):
     def _report(self, best: Beam) -> None:
         self.finished = True
         stream = TextStream(self._stop)
-        for token, logprob in zip(best.tokens, best.logprobs, strict=True):
+        for number, (token, logprob) in enumerate(zip(best.tokens, best.logprobs, strict=True)):
             text = "" if token in self.parts.model.ends else stream.feed(self.parts.model.piece(token))
-            self.sink(Piece(token, text, logprob, self.clock.since()))
+            if number >= self._told:
+                self.sink(Piece(token, text, logprob, self.clock.since()))
         self.tokens.extend(best.tokens)
         self.sink(Ended(best.reason, tuple(self.tokens), stream.end(), best.mean, self._usage(len(best.tokens))))
 
-    def close(self) -> None:
+    def suspend(self) -> None:
         for beam in self._live:
-            if beam.lease is not None:
+            if beam.lease is not None and beam.lease is not self.lease:
                 self.parts.tree.release(beam.lease)
-                beam.lease = None
+        self._live, self._complete = [], []
+        self.ticket.fragile = self.ticket.decoding = False

@@ -1,7 +1,8 @@
 """Decoding constraints by llguidance: what may come next, given a schema, expression, grammar or list of choices.
 
 Checked by rejection: a sampled token is only tested (microseconds), and the mask over the vocabulary is computed
-when the test fails. That leaves the distribution as masking would have it. Knows no sampling and no requests.
+when the test fails. With temperature alone that leaves the distribution exactly as masking would have it; top-k, top-p
+and min-p cut before the test too, which favours what they kept. Knows no sampling and no requests.
 """
 
 from __future__ import annotations

@@ -143,11 +143,15 @@ class LlamaEngine:
         )
         outbox = _Outbox()
         worker = Worker(path, _worker_options(options, plan), outbox.flush)
-        worker.wait_ready()
-        special = {piece.decode("utf-8", "replace"): token for token, piece in worker.model.controls.items()}
-        chat = ChatFormat.from_template(header.chat_template, bos=header.bos, eos=header.eos, special=special)
-        prompts = Prompts(worker.model, chat, header.fingerprint)
-        return cls(worker, outbox, prompts, _info(header, plan, worker, chat, options))
+        try:
+            worker.wait_ready()
+            special = {piece.decode("utf-8", "replace"): token for token, piece in worker.model.controls.items()}
+            chat = ChatFormat.from_template(header.chat_template, bos=header.bos, eos=header.eos, special=special)
+            prompts = Prompts(worker.model, chat, header.fingerprint)
+            return cls(worker, outbox, prompts, _info(header, plan, worker, chat, options))
+        except BaseException:
+            worker.close()
+            raise
 
     @property
     def info(self) -> EngineInfo:
@@ -189,7 +193,7 @@ class LlamaEngine:
         worker.adapter(request.adapter)
         matcher = worker.matcher(request.constraint) if request.constraint is not None else None
         if request.beams > 1:
-            return BeamJob(worker.parts, request, tokens, ticket, sink, matcher)
+            return BeamJob(worker.parts, request, tokens, ticket, sink, matcher=matcher, told=len(prefix))
         sampler = Sampler(worker.model, request.sampling, seed)
         return GenerateJob(worker.parts, request, tokens, ticket, sink, sampler=sampler, matcher=matcher, prefix=prefix)
 
@@ -280,17 +284,14 @@ class LlamaEngine:
         own = context.tokens if context.model == self._info.fingerprint else ()
         tokens = list(own) or self._prompt(context, reserve=1)
 
-        def write() -> None:
-            def use(lease: Lease) -> None:
-                known = replace(context, tokens=tuple(tokens[: lease.read]), model=self._info.fingerprint)
-                head = wire.encode(known if lease.read else context)
-                state = self.worker.processor.save(lease.sequence) if lease.read else np.empty(0, np.uint8)
-                write_checked(path, _bytes(len(head).to_bytes(8, "little")), _bytes(head), state)
+        def take(lease: Lease) -> tuple[int, State]:
+            return lease.read, self.worker.processor.save(lease.sequence) if lease.read else np.empty(0, np.uint8)
 
-            self.worker.prefetch(tokens, "", use)
-
+        read, state = await self.on_worker(lambda: self.worker.prefetch(tokens, "", take))
+        known = replace(context, tokens=tuple(tokens[:read]), model=self._info.fingerprint) if read else context
+        head = wire.encode(known)
         try:
-            await self.on_worker(write)
+            await asyncio.to_thread(write_checked, path, _bytes(len(head).to_bytes(8, "little")), _bytes(head), state)
         except OSError as error:
             raise StorageError(
                 f"The context could not be saved to {str(path)!r}: {error.strerror or error}.",
@@ -314,6 +315,10 @@ class LlamaEngine:
             state = data[8 + size :]
             await self.on_worker(lambda: self.worker.put_state(list(context.tokens), state))
         return context
+
+    async def pulse(self) -> None:
+        """Return after the step under way: never, if llama.cpp hangs in it."""
+        await self.on_worker(lambda: None)
 
     async def close(self) -> None:
         """End all requests and free the model."""

@@ -19,7 +19,7 @@ from llmos.engine.llama.constraint import Matcher
 from llmos.engine.llama.draft import Drafter
 from llmos.engine.llama.scheduler import Ticket
 from llmos.engine.llama.text import TextStream
-from llmos.engine.llama.tree import Lease, PrefixTree
+from llmos.engine.llama.tree import Lease, PrefixTree, Tokens, as_tokens
 from llmos.errors import LlmosError
 from llmos.events import Alternative, FinishReason, Usage
 from llmos.messages import Generate, Score
@@ -91,6 +91,11 @@ class Job(Protocol):
     sink: Sink
     finished: bool
 
+    @property
+    def known(self) -> Tokens:
+        """Its tokens as an array."""
+        ...
+
     def begin(self, lease: Lease) -> None:
         """Take a place on the processor."""
         ...
@@ -107,8 +112,12 @@ class Job(Protocol):
         """The rows have been read: take in their logits."""
         ...
 
+    def suspend(self) -> None:
+        """Free the branches it has besides its lease, which is about to end; it may get another one later."""
+        ...
+
     def close(self) -> None:
-        """Free what it holds besides its lease."""
+        """Free what it holds besides its lease, for good."""
         ...
 
 
@@ -137,6 +146,14 @@ class PromptReader:
         self.reused = 0
         self._filled = 0
         self._row = -1
+        self._known = as_tokens(tokens)
+
+    @property
+    def known(self) -> Tokens:
+        """Its tokens as an array."""
+        if len(self._known) != len(self.tokens):
+            self._known = as_tokens(self.tokens)
+        return self._known
 
     @property
     def held(self) -> Lease:
@@ -151,6 +168,13 @@ class PromptReader:
             self.clock.started = self.clock.since()
             self.reused = min(lease.read, self.prompt)
             self.sink(Began(self.prompt, self.reused))
+
+    def suspend(self) -> None:
+        """Free the branches it has besides its lease: here, none."""
+
+    def close(self) -> None:
+        """Free what it holds besides its lease, for good."""
+        self.suspend()
 
     def _fill_tokens(self, batch: Batch, limit: int) -> int:
         """Rows for tokens not read yet; the row of the last token asks for logits."""
@@ -172,7 +196,7 @@ class PromptReader:
     def publish(self, length: int) -> None:
         """Let others share the first `length` tokens, as far as they have been read."""
         lease = self.held
-        self.parts.tree.publish(lease, np.asarray(self.tokens[: min(length, lease.read)], dtype=np.int32))
+        self.parts.tree.publish(lease, self.known[: min(length, lease.read)])
 
     def _usage(self, generated: int, drafted: int = 0) -> Usage:
         return Usage(
@@ -418,7 +442,7 @@ class ScoreJob(PromptReader):
         for index, choice in enumerate(self._choices):
             self._sums[index] = float(logprobs[choice[0]])
         self._queue = [_Branch(index, choice) for index, choice in enumerate(self._choices) if len(choice) > 1]
-        self.ticket.suspendable = False
+        self.ticket.fragile = True
 
     def _place(self, branch: _Branch) -> bool:
         if branch.lease is None:
@@ -437,8 +461,9 @@ class ScoreJob(PromptReader):
             self.parts.tree.release(lease)
             branch.lease = None
 
-    def close(self) -> None:
+    def suspend(self) -> None:
         for branch in self._queue or ():
             if branch.lease is not None:
                 self.parts.tree.release(branch.lease)
-                branch.lease = None
+        self._queue = None
+        self.ticket.fragile = False

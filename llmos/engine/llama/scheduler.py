@@ -23,6 +23,7 @@ from llmos.messages import Priority
 
 QUANTUM = 2048
 CLASSES: dict[Priority, int] = {"interactive": 0, "normal": 1, "background": 2}
+_MANY_CLIENTS = 1024
 HEADROOM = 64  # cells kept for the answer of a request when it is admitted
 
 
@@ -39,7 +40,7 @@ class Ticket:
         expected: Tokens its answer may have.
         rows: Rows it could use in the next step, while running.
         decoding: Whether it has begun to answer.
-        suspendable: Whether it can be stopped and taken up again.
+        fragile: Whether being suspended costs it its work: it would begin again.
     """
 
     client: str
@@ -52,7 +53,7 @@ class Ticket:
     expected: int = HEADROOM
     rows: int = 0
     decoding: bool = False
-    suspendable: bool = True
+    fragile: bool = False
 
     @property
     def level(self) -> int:
@@ -82,8 +83,11 @@ class Shares:
         self.consumed[key] = max(self.consumed.get(key, 0.0), min(others, default=0.0))
 
     def leave(self, ticket: Ticket, present: Iterable[Ticket]) -> None:
-        """Forget a class's shares once nobody is in it."""
-        if not any(other.level == ticket.level for other in present):
+        """Forget a class's shares once nobody is in it, and those of absent clients once there are many."""
+        others = {(other.level, other.client) for other in present}
+        if len(self.consumed) > _MANY_CLIENTS + len(others):
+            self.consumed = {key: value for key, value in self.consumed.items() if key in others}
+        elif all(level != ticket.level for level, _ in others):
             self.consumed = {key: value for key, value in self.consumed.items() if key[0] != ticket.level}
 
     def charge(self, ticket: Ticket, tokens: int) -> None:
@@ -165,11 +169,17 @@ class Scheduler:
         return None, None
 
     def victim(self, favored: Ticket | None, now: float) -> Ticket | None:
-        """The running request to suspend: the last in order, and of a lower class than the favored one, if given."""
+        """The running request to suspend: the last in order, and of a lower class than the favored one, if given.
+
+        A fragile one is suspended only where cells ran out among such ones: always the youngest, so that the oldest
+        comes to its end.
+        """
         for ticket in reversed(self.order(self.running, now)):
-            if ticket.suspendable and ticket is not favored and (favored is None or ticket.level > favored.level):
+            if not ticket.fragile and (favored is None or ticket.level > favored.level):
                 return ticket
-        return None
+        if favored is not None or len(self.running) < 2:
+            return None
+        return max(self.running, key=lambda ticket: ticket.arrived)
 
     def rows(self, now: float, *, capacity: int, prompt_budget: int) -> list[tuple[Ticket, int]]:
         """Rows for the next step: first those that answer, then prompts within their budget.

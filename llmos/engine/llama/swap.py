@@ -21,6 +21,7 @@ import xxhash
 
 State = npt.NDArray[np.uint8]
 
+_UNWRITTEN_BYTES = 256 << 20  # what waits for a slow disk is RAM too: beyond this, states are lost instead
 _HEADER = struct.Struct("<8sQ16s")
 _MAGIC = b"llmosKV1"
 
@@ -114,6 +115,14 @@ class Swap:
         path.unlink(missing_ok=True)
         return state
 
+    def drop(self, key: int) -> None:
+        """Forget the state under a key, if there is one."""
+        state = self._ram.pop(key, None)
+        if state is not None:
+            self.ram_bytes -= len(state)
+        elif key in self._disk:
+            self._unlink(*self._disk.pop(key))
+
     def flush(self) -> None:
         """Wait until everything that goes to disk is there."""
         for _, _, written in list(self._disk.values()):
@@ -131,13 +140,20 @@ class Swap:
     def _to_disk(self, key: int, state: State) -> None:
         if self._writer is None or self._folder is None or len(state) > self._disk_budget:
             return
+        unwritten = sum(size for _, size, written in self._disk.values() if not written.done())
+        if unwritten and unwritten + len(state) > _UNWRITTEN_BYTES:
+            return
         while self.disk_bytes + len(state) > self._disk_budget:
-            _, (old, size, _) = self._disk.popitem(last=False)
-            self.disk_bytes -= size
-            self._writer.submit(old.unlink, missing_ok=True)
+            _, oldest = self._disk.popitem(last=False)
+            self._unlink(*oldest)
         path = self._folder / f"{key}.kv"
         self._disk[key] = (path, len(state), self._writer.submit(_try_write, path, state))
         self.disk_bytes += len(state)
+
+    def _unlink(self, path: Path, size: int, written: Future[bool]) -> None:
+        self.disk_bytes -= size
+        if self._writer is not None and not written.cancel():
+            self._writer.submit(path.unlink, missing_ok=True)
 
 
 def _try_write(path: Path, state: State) -> bool:

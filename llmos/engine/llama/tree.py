@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmos.engine.llama.swap import Swap
+from llmos.errors import EngineError
 
 _MANY_NODES = 64
 IDLE_CELLS = 256  # llama.cpp rounds the cells that attention looks at up to a multiple of this
@@ -59,14 +60,33 @@ class Node:
 
 
 @dataclass(eq=False, slots=True)
+class Stem:
+    """Cells up to position `end` that branches of one lease share, `users` of them, beside those of its parent."""
+
+    length: int
+    end: int
+    parent: Stem | None
+    users: int = 0
+
+
+@dataclass(eq=False, slots=True)
 class Lease:
-    """A running sequence: `read` tokens have state, the first `published` of which are the tree's, pinned to `tip`."""
+    """A running sequence: `read` tokens have state, the first `published` of which are the tree's, pinned to `tip`.
+
+    Of the others, those up to the end of `stem` are shared with branches of it.
+    """
 
     sequence: int
     adapter: str = ""
     read: int = 0
     published: int = 0
     tip: Node | None = None
+    stem: Stem | None = None
+
+    @property
+    def alone(self) -> int:
+        """How many cells are nobody else's."""
+        return max(self.read - max(self.published, self.stem.end if self.stem else 0), 0)
 
 
 def as_tokens(tokens: Sequence[int]) -> Tokens:
@@ -108,6 +128,7 @@ class PrefixTree:
         self._clock = 0
         self._many = _MANY_NODES
         self._resident = 0
+        self._stems = 0
         self._leases: set[Lease] = set()
         self.capacity = capacity
 
@@ -116,7 +137,7 @@ class PrefixTree:
     @property
     def free_cells(self) -> int:
         """Cells that hold nothing."""
-        return self.capacity - self._resident - sum(lease.read - lease.published for lease in self._leases)
+        return self.capacity - self._resident - self._stems - sum(lease.alone for lease in self._leases)
 
     @property
     def free_sequences(self) -> int:
@@ -168,6 +189,12 @@ class PrefixTree:
         """Another sequence with all that a lease has read, sharing its cells; None if all are running."""
         lease = self.lease(source.adapter)
         if lease is not None:
+            if source.alone:
+                source.stem = Stem(source.alone, source.read, source.stem, 1)  # which takes over its use of the old one
+                self._stems += source.stem.length
+            if source.stem is not None:
+                source.stem.users += 1
+            lease.stem = source.stem
             self._cells.copy(source.sequence, lease.sequence, 0, source.read)
             lease.read, lease.published, lease.tip = source.read, source.published, source.tip
             _pin(lease.tip, 1)
@@ -177,6 +204,7 @@ class PrefixTree:
         """End a lease: its sequence becomes free, what it published stays."""
         _pin(lease.tip, -1)
         lease.tip = None
+        self._leave_stem(lease)
         self._leases.discard(lease)
         self._cells.remove(lease.sequence)
         self._free.append(lease.sequence)
@@ -240,6 +268,15 @@ class PrefixTree:
 
     # -- inside
 
+    def _leave_stem(self, lease: Lease) -> None:
+        stem, lease.stem = lease.stem, None
+        while stem is not None:
+            stem.users -= 1
+            if stem.users:
+                return
+            self._stems -= stem.length
+            stem = stem.parent
+
     def _take_sequence(self) -> int | None:
         if not self._free:
             victim = self._coldest()
@@ -287,7 +324,10 @@ class PrefixTree:
         return min(idle, key=lambda node: (node.used, -node.start), default=None)
 
     def _swap_out(self, node: Node) -> None:
-        node.key = self.swap.put(self._cells.save(node.sequence))
+        try:
+            node.key = self.swap.put(self._cells.save(node.sequence))
+        except (EngineError, MemoryError):  # its tokens are read again
+            node.key = 0
         self._leave_cells(node)
         self._sweep()
 
@@ -389,9 +429,8 @@ class PrefixTree:
         if sequence is None:
             return False
         self._cells.copy(lease.sequence, sequence, node.start, node.end)
-        if node.key:
-            self.swap.take(node.key)
-            node.key = 0
+        self.swap.drop(node.key)
+        node.key = 0
         node.sequence = sequence
         self._resident += len(node.tokens)
         return True
@@ -403,7 +442,6 @@ class PrefixTree:
             return
         if node.sequence >= 0:
             self._leave_cells(node)
-        elif node.key:
-            self.swap.take(node.key)
+        self.swap.drop(node.key)
         if node.parent is not None:
             del node.parent.children[int(node.tokens[0])]

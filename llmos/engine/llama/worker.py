@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from llmos.engine.llama.binding import Adapter, Batch, KvType, Model, Processor
 from llmos.engine.llama.constraint import Constraints, Matcher
@@ -25,6 +26,7 @@ from llmos.engine.llama.tree import Lease, PrefixTree, as_tokens, common_prefix
 from llmos.errors import EngineClosed, EngineError, LlmosError, ModelNotFound, OutOfMemory
 from llmos.messages import Constraint
 
+_T = TypeVar("_T")
 _SWITCH_INTERVAL = 0.0005  # seconds; the default of 5 ms lets a busy Python thread delay every step by that much
 _SHARE_FROM = 32  # tokens: waiting for another request's prefix pays from here on
 _LOOK_AHEAD = 64  # waiting requests whose cached prefix is looked up again before each admission
@@ -151,14 +153,14 @@ class Worker:
             self._adapters[name] = Adapter(self.model, path)
         return self._adapters[name]
 
-    def prefetch(self, tokens: list[int], adapter: str, use: Callable[[Lease], None]) -> None:
-        """Share what is known of `tokens` into a lease for the time of `use`."""
+    def prefetch(self, tokens: list[int], adapter: str, use: Callable[[Lease], _T]) -> _T:
+        """Share what is known of `tokens` into a lease for the time of `use`; returns what that does."""
         lease = self.tree.lease(adapter)
         if lease is None:
             raise EngineError("All sequences are in use.", hint="Wait for a running request to end.")
         try:
             self.tree.acquire(lease, as_tokens(tokens))
-            use(lease)
+            return use(lease)
         finally:
             self.tree.release(lease)
 
@@ -339,7 +341,7 @@ class Worker:
     def _price(self, job: Job) -> None:
         """Tell the scheduler what a waiting job will cost."""
         job.ticket.prompt = len(job.tokens)
-        resident, _ = self.tree.peek(as_tokens(job.tokens), job.ticket.adapter)
+        resident, _ = self.tree.peek(job.known, job.ticket.adapter)
         job.ticket.resident = min(resident, len(job.tokens) - 1)
 
     def _fits(self, ticket: Ticket) -> bool:
@@ -348,14 +350,14 @@ class Worker:
         needed = min(ticket.prompt - ticket.resident + min(ticket.expected, HEADROOM), self.tree.capacity)
         running = [self._by_ticket[other] for other in self.scheduler.running]
         unread = sum(max(len(job.tokens) - job.lease.read, 0) for job in running if job.lease is not None)
-        own = self.tree.idle(as_tokens(self._by_ticket[ticket].tokens), ticket.adapter)
+        own = self.tree.idle(self._by_ticket[ticket].known, ticket.adapter)
         return needed + unread <= self.tree.free_cells + self.tree.evictable() - own
 
     def _blocked(self, ticket: Ticket) -> bool:
         """Whether a running request is reading a prefix that this one needs too; it is then waited for."""
         if not self.tree.shares:
             return False
-        tokens = as_tokens(self._by_ticket[ticket].tokens)
+        tokens = self._by_ticket[ticket].known
         _, known = self.tree.peek(tokens, ticket.adapter)
         for other in self.scheduler.running:
             job = self._by_ticket[other]
@@ -363,7 +365,7 @@ class Worker:
                 continue  # it may not get a row for a while
             if other.adapter != ticket.adapter or job.lease is None or job.lease.published >= job.prompt:
                 continue
-            shared = min(common_prefix(as_tokens(job.tokens[: job.prompt]), tokens), len(tokens) - 1)
+            shared = min(common_prefix(job.known[: job.prompt], tokens), len(tokens) - 1)
             if shared < known + _SHARE_FROM:
                 continue
             if job.lease.read < shared:
@@ -372,17 +374,16 @@ class Worker:
         return False
 
     def _start(self, job: Job, now: float) -> bool:
-        self.tree.clear_idle(as_tokens(job.tokens), job.ticket.adapter)
-        lease = self.tree.lease(job.ticket.adapter)
+        self.tree.clear_idle(job.known, job.ticket.adapter)
+        job.lease = lease = self.tree.lease(job.ticket.adapter)
         if lease is None:
             return False
         self.scheduler.start(job.ticket, now)
-        self.tree.acquire(lease, as_tokens(job.tokens[:-1]))
         with _Guard(job):
+            self.tree.acquire(lease, job.known[:-1])
             self.adapter(job.ticket.adapter)
             job.begin(lease)
         if job.finished:
-            job.lease = lease
             self._end(job)
         return True
 
@@ -415,9 +416,8 @@ class Worker:
     def _suspend(self, job: Job) -> None:
         """Take a job off the processor; its state stays known and it goes on later from there."""
         assert job.lease is not None
-        self.tree.publish(job.lease, as_tokens(job.tokens[: job.lease.read]))
-        self.tree.release(job.lease)
-        job.lease = None
+        job.suspend()
+        self._give_up(job)
         self.scheduler.suspend(job.ticket)
 
     # -- ends
@@ -428,10 +428,14 @@ class Worker:
         self._by_ticket.pop(job.ticket, None)
         self.scheduler.remove(job.ticket)
         job.close()
-        if job.lease is not None:
-            self.tree.publish(job.lease, as_tokens(job.tokens[: job.lease.read]))
-            self.tree.release(job.lease)
-            job.lease = None
+        self._give_up(job)
+
+    def _give_up(self, job: Job) -> None:
+        """End a job's lease, if it has one, and let others share what it read."""
+        lease, job.lease = job.lease, None
+        if lease is not None:
+            self.tree.publish(lease, job.known[: lease.read])
+            self.tree.release(lease)
 
     def _fail_all(self, error: EngineError) -> None:
         for job in list(self._by_ticket.values()):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from llmos.engine.fit import usable_ram
 from llmos.engine.gguf import GgufHeader, read_header
-from llmos.engine.guard import check_real_model_allowed
+from llmos.engine.guard import check_real_model_allowed, real_models_forbidden
 from llmos.engine.hardware import Hardware, detect, gigabytes
 from llmos.engine.store.tune_cache import (
     TuneReport,
@@ -36,7 +36,17 @@ from llmos.engine.store.tune_cache import (
 from llmos.engine.store.tune_child import FORMATS, measure, quantize, requantize
 from llmos.errors import ConfigError, EngineCrashed, LlmosError, StorageError
 
-__all__ = ["FORMATS", "TuneReport", "TuneRow", "candidates_for", "measure", "quick_default", "tune", "tuned_path"]
+__all__ = [
+    "FORMATS",
+    "TuneReport",
+    "TuneRow",
+    "candidates_for",
+    "is_quick_due",
+    "measure",
+    "quick_default",
+    "tune",
+    "tuned_path",
+]
 
 Progress = Callable[[str, float], None]
 """Called with what is being done now, and the share of the work that is done (0 to 1). What it raises ends the race."""
@@ -218,18 +228,39 @@ def quick_default(path: Path) -> Path:
     Other formats, machines with a GPU (where more bits only mean more to read), processors without fast 8-bit
     arithmetic, and whatever goes wrong on the way: the model stays as it is.
     """
-    note = read_note(path)
-    if note is not None and (not note.get("file") or tuned_file(note)):
-        return tuned_file(note) or path
+    decided = _decided(path)
+    if decided is not None:
+        return decided
     check_real_model_allowed(str(path))
     try:
-        header = read_header(path)
-        hardware = detect()
-        if header.file_type not in _SLOW_FORMATS or not _likes_8_bits(hardware):
-            return path
-        return _quick(header, hardware)
+        work = _quick_work(path)
+        return path if work is None else _quick(*work)
     except LlmosError:
         return path
+
+
+def is_quick_due(path: Path) -> bool:
+    """Whether `quick_default` would now make another form of a model, which takes from seconds to a minute."""
+    if real_models_forbidden() or _decided(path) is not None:
+        return False
+    try:
+        return _quick_work(path) is not None
+    except LlmosError:
+        return False
+
+
+def _decided(path: Path) -> Path | None:
+    """The file to run that a note names, which may be the model as it is; None without a valid note."""
+    note = read_note(path)
+    if note is None:
+        return None
+    return tuned_file(note) if note.get("file") else path
+
+
+def _quick_work(path: Path) -> tuple[GgufHeader, Hardware] | None:
+    """What `_quick` works on; None where nothing is gained by it."""
+    header, hardware = read_header(path), detect()
+    return (header, hardware) if header.file_type in _SLOW_FORMATS and _likes_8_bits(hardware) else None
 
 
 def _likes_8_bits(hardware: Hardware) -> bool:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import llama_cpp
+import numpy as np
 import pytest
 
 from llmos.engine.llama import LlamaEngine, LlamaOptions
 from llmos.engine.llama.binding import Batch, Model
 from llmos.engine.llama.draft import Drafter
-from llmos.engine.llama.swap import Swap
+from llmos.engine.llama.scheduler import Scheduler, Ticket
+from llmos.engine.llama.swap import State, Swap
 from llmos.engine.llama.tree import PrefixTree, as_tokens
 from llmos.errors import EngineClosed, EngineError
 from llmos.events import Finished, Token
@@ -39,7 +41,7 @@ async def opened(model: Path, **options: float) -> AsyncGenerator[LlamaEngine]:
         await engine.close()
 
 
-async def soon(work: Coroutine[Any, Any, _T], seconds: float = 5.0) -> _T:
+async def soon(work: Awaitable[_T], seconds: float = 60.0) -> _T:
     """The result, or a failure in place of waiting for ever."""
     return await asyncio.wait_for(work, seconds)
 
@@ -104,7 +106,7 @@ async def test_a_small_cache_gets_no_larger_batches_than_it_allows(model: Path) 
 async def test_one_request_asked_twice_at_once_is_answered_twice(model: Path) -> None:
     async with opened(model, context=256) as engine:
         request = ask("Hello", max_tokens=3)
-        ends = await asyncio.wait_for(asyncio.gather(run(engine, request), run(engine, request)), 5)
+        ends = await soon(asyncio.gather(run(engine, request), run(engine, request)))
         assert all(end.usage.generated_tokens for _, end in ends)
 
 
@@ -129,7 +131,7 @@ async def test_a_long_answer_from_an_engine_that_is_gone_is_read_in_parts(model:
                     return event
             raise AssertionError
 
-        assert (await soon(resume(), 15)).usage.generated_tokens > len(prefix)
+        assert (await soon(resume())).usage.generated_tokens > len(prefix)
 
 
 @model_test
@@ -156,7 +158,7 @@ async def test_a_request_whose_start_is_queued_ends_when_the_engine_closes(model
         await engine.close()
         for task in (first, second):
             with pytest.raises(EngineClosed):
-                await asyncio.wait_for(task, 5)
+                await asyncio.wait_for(task, 60)
 
 
 @model_test
@@ -179,7 +181,7 @@ async def test_a_preempted_request_does_not_come_back_before_the_room_is_used(mo
         await begun.wait()
         urgent = ask(Context(text="other thing " * 85), max_tokens=5, priority="interactive")
         try:
-            _, end = await soon(run(engine, urgent), 10)
+            _, end = await soon(run(engine, urgent))
             assert end.usage.generated_tokens
         finally:
             task.cancel()
@@ -210,8 +212,59 @@ async def test_a_score_that_fits_branch_by_branch_is_not_out_of_memory(model: Pa
     async with opened(model, context=256, cells=256) as engine:
         engine.worker.pace.prompt_rate = 1000.0
         choices = tuple(f" {n} then some more words that make this choice as long as it can be" for n in range(14))
-        scores = await soon(engine.score(Score(context=Context(text="word " * 90), choices=choices)), 15)
+        scores = await soon(engine.score(Score(context=Context(text="word " * 90), choices=choices)))
         assert len(scores.choices) == 14
+
+
+@model_test
+async def test_scores_that_fit_only_one_after_the_other_are_both_answered(model: Path) -> None:
+    async with opened(model, context=256, cells=256) as engine:
+        engine.worker.pace.prompt_rate = 1000.0
+        tail = (
+            " then some more words that make this choice as long as it can be, and yet more of them to fill the cache"
+        )
+        choices = tuple(f" {n}{tail}" for n in range(6))
+        requests = [Score(context=Context(text=f"{word} " * 40), choices=choices) for word in ("one", "two", "three")]
+        together = await soon(asyncio.gather(*(engine.score(request) for request in requests)))
+        alone = [await soon(engine.score(request)) for request in requests]
+        for first, second in zip(together, alone, strict=True):
+            assert [choice.logprob for choice in first.choices] == pytest.approx(
+                [choice.logprob for choice in second.choices], rel=0.01
+            )
+
+
+@model_test
+async def test_beams_of_two_requests_share_a_small_cache(model: Path) -> None:
+    async with opened(model, context=256, cells=256) as engine:
+        requests = [ask(f"Tell me about {word}.", max_tokens=40, beams=4) for word in ("cats", "rain")]
+        answers = await soon(asyncio.gather(*(run(engine, request) for request in requests)))
+        assert all(len(tokens) > 5 for tokens, _ in answers)
+
+
+@model_test
+async def test_a_beam_search_that_goes_on_elsewhere_tells_only_what_is_new(model: Path) -> None:
+    async with opened(model, context=256, cells=256) as engine:
+        request = ask("Tell me about cats.", max_tokens=12, beams=2)
+        whole, end = await run(engine, request)
+        prefix = tuple(token.token for token in whole[:5])
+        rest = [event async for event in engine.generate(request, prefix=prefix)]
+        told = [event for event in rest if isinstance(event, Token) and event.token >= 0]
+        assert [(token.index, token.token) for token in told] == [(token.index, token.token) for token in whole[5:]]
+        assert isinstance(rest[-1], Finished)
+        assert rest[-1].message == end.message
+
+
+@model_test
+async def test_a_start_that_fails_after_the_model_is_loaded_frees_it(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("llmos.engine.llama.engine.Prompts", broken)
+    with pytest.raises(MemoryError):
+        await LlamaEngine.load(model, LlamaOptions(context=256, cells=256))
+    assert "llmos-engine" not in {thread.name for thread in threading.enumerate()}
 
 
 @model_test
@@ -232,7 +285,7 @@ async def test_a_malformed_request_is_nobody_elses_error(model: Path, broken: di
 async def test_a_defect_on_the_worker_reaches_its_caller(model: Path) -> None:
     async with opened(model, context=256) as engine:
         with pytest.raises((EngineError, ZeroDivisionError)):
-            await soon(engine.on_worker(lambda: 1 // 0), 3)
+            await soon(engine.on_worker(lambda: 1 // 0))
 
 
 @model_test
@@ -311,3 +364,77 @@ def test_room_that_is_impossible_costs_nobody_their_state() -> None:
     trees.run(cells, tree, [1] * 20)
     assert not tree.make_room(trees.CAPACITY + 1)
     assert tree.peek(as_tokens([1] * 20)) == (20, 20)
+
+
+def test_cells_that_branches_share_are_counted_once() -> None:
+    cells, tree = trees.make_tree()
+    lease = tree.lease()
+    assert lease is not None
+    grown = [1, 2, 3]
+    cells.read(lease.sequence, grown, 0)
+    lease.read = 3
+    for token in range(8):  # as beams do: two children of one parent, one of which dies
+        first, second = tree.branch(lease), tree.branch(lease)
+        assert first is not None
+        assert second is not None
+        tree.release(lease)
+        tree.release(second)
+        grown.append(token)
+        cells.read(first.sequence, grown, first.read)
+        first.read += 1
+        lease = first
+        assert trees.CAPACITY - tree.free_cells == cells.used == len(grown)
+    tree.release(lease)
+    assert tree.free_cells == trees.CAPACITY
+
+
+def test_state_that_cannot_be_saved_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells, tree = trees.make_tree()
+    trees.run(cells, tree, [1] * 20)
+
+    def save(_: int) -> State:
+        raise MemoryError
+
+    monkeypatch.setattr(cells, "save", save)
+    assert tree.make_room(trees.CAPACITY)
+    assert tree.peek(as_tokens([1] * 20)) == (0, 0)
+
+
+def test_swapped_state_that_nobody_needs_leaves_ram_and_disk_unread(tmp_path: Path) -> None:
+    swap = Swap(tmp_path, ram_bytes=10, disk_bytes=1000)
+    keys = [swap.put(np.zeros(8, dtype=np.uint8)) for _ in range(2)]
+    swap.flush()
+    for key in keys:
+        swap.drop(key)
+    swap.drop(0)
+    assert (swap.ram_bytes, swap.disk_bytes) == (0, 0)
+    assert not any(swap.has(key) for key in keys)
+    swap.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_too_slow_does_not_fill_the_ram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr("llmos.engine.llama.swap._UNWRITTEN_BYTES", 20)
+
+    def write(path: Path, state: State) -> bool:
+        return gate.wait(60)
+
+    monkeypatch.setattr("llmos.engine.llama.swap._try_write", write)
+    swap = Swap(tmp_path, ram_bytes=0, disk_bytes=1000)
+    keys = [swap.put(np.zeros(9, dtype=np.uint8)) for _ in range(5)]
+    assert [swap.has(key) for key in keys] == [True, True, False, False, False]
+    gate.set()
+    swap.close()
+
+
+def test_clients_that_are_gone_are_forgotten() -> None:
+    scheduler = Scheduler(slots=4)
+    stays = Ticket("stays", "normal")
+    scheduler.add(stays, 0.0)
+    for number in range(5000):
+        ticket = Ticket(str(number), "normal")
+        scheduler.add(ticket, 0.0)
+        scheduler.charge(ticket, 1, 0.0)
+        scheduler.remove(ticket)
+    assert len(scheduler._shares.consumed) < 3000  # pyright: ignore[reportPrivateUsage]
