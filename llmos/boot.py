@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, overload
 
 from llmos.config import Settings, load_settings
-from llmos.errors import ConstraintError, EngineClosed, EngineError
+from llmos.errors import ConstraintError, EngineClosed, EngineError, LlmosError
 from llmos.events import Event, Finished, FinishReason, Usage
 from llmos.kernel.protocols import Engine
 from llmos.messages import Constraint, Context, EngineInfo, Generate, JsonSchema, Message, Priority, Sampling
@@ -40,7 +40,9 @@ class Answer(Generic[OutputT]):
 
     Attributes:
         text: What the model said, without its reasoning.
-        confidence: Geometric mean probability of the answer's tokens, 0 to 1; None where the engine does not tell.
+        confidence: Geometric mean probability of the answer's tokens, 0 to 1. None where the engine does not tell, and
+            under a constraint: its tokens were not the model's choice, so their probability says nothing of the answer.
+            For `Choices`, `Engine.score` tells how likely each is.
         output: The parsed answer if the run asked for an output type, otherwise None.
         message: The model's whole turn, reasoning included.
         context: The conversation with this answer: give it to the next run to go on.
@@ -57,9 +59,9 @@ class Answer(Generic[OutputT]):
     usage: Usage
 
 
-def confidence_of(logprob: float) -> float | None:
-    """The geometric mean probability that a mean log-probability stands for; None for NaN."""
-    return None if math.isnan(logprob) else min(1.0, math.exp(logprob))
+def confidence_of(logprob: float, constraint: Constraint | None = None) -> float | None:
+    """The geometric mean probability that a mean log-probability stands for; None for NaN and under a constraint."""
+    return None if math.isnan(logprob) or constraint is not None else min(1.0, math.exp(logprob))
 
 
 class Kernel:
@@ -232,7 +234,10 @@ class Kernel:
             priority=priority,
         )
         finished = await _last(self._stream(request))
-        return _answer(finished, None) if output is None else _answer(finished, _parse(output, finished))
+        confidence = confidence_of(finished.logprob, constraint)
+        if output is None:
+            return _answer(finished, confidence, None)
+        return _answer(finished, confidence, _parse(output, finished))
 
     async def run_stream(
         self,
@@ -333,7 +338,16 @@ async def _open(given: Engine | None, settings: Settings, opened: list[Engine]) 
         return given
     from llmos.engine import open_engine
 
-    engine = await open_engine(settings.model, settings.engine)
+    try:
+        engine = await open_engine(settings.model, settings.engine)
+    except LlmosError:
+        raise
+    except Exception as error:  # a broken installation or native code: whatever it is, the caller can go on
+        model = "The model" if settings.model is None else f"The model {settings.model!r}"
+        raise EngineError(
+            f"{model} could not be loaded: {type(error).__name__}: {error}.",
+            hint="`llmos doctor` says what is missing; LLMOS_DEBUG=1 shows where it failed.",
+        ) from error
     opened.append(engine)
     return engine
 
@@ -364,10 +378,10 @@ async def _last(events: AsyncIterator[Event]) -> Finished:
     return finished
 
 
-def _answer(finished: Finished, output: T) -> Answer[T]:
+def _answer(finished: Finished, confidence: float | None, output: T) -> Answer[T]:
     return Answer(
         text=finished.message.content,
-        confidence=confidence_of(finished.logprob),
+        confidence=confidence,
         output=output,
         message=finished.message,
         context=finished.context,

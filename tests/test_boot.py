@@ -223,3 +223,27 @@ def test_a_program_that_forgets_to_close_still_ends() -> None:
 def test_confidence_is_unknown_where_the_engine_does_not_tell() -> None:
     assert confidence_of(math.nan) is None
     assert confidence_of(0.0) == 1.0
+
+
+async def test_confidence_is_not_claimed_under_a_constraint() -> None:
+    own, _ = kernel(Reply("yes", logprob=-6.0))
+    async with own:
+        answer = await own.run("hi", constraint=Choices(("yes", "no")))
+    assert answer.confidence is None
+
+
+async def test_any_failure_of_loading_is_ours_and_another_try_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(spec: str | None, options: EngineOptions) -> ScriptedEngine:
+        raise OSError("libllama.so: cannot open shared object file")
+
+    own = Kernel("scripted:", settings=Settings())
+    with monkeypatch.context() as patch:
+        patch.setattr("llmos.engine.open_engine", broken)
+        with pytest.raises(EngineError, match=r"'scripted:' could not be loaded: OSError: libllama\.so") as caught:
+            await own.engine()
+        assert isinstance(caught.value.__cause__, OSError)
+        assert own.state == "failed"
+    async with own:
+        assert (await own.run("hello")).text == "hello"

@@ -6,19 +6,35 @@ import os
 from pathlib import PurePath
 
 from llmos import __version__
+from llmos.errors import LlmosError
 from llmos.messages import EngineInfo
 from llmos.shell.session import LOW_CONFIDENCE, Session
+from llmos.shell.waiting import PREPARES
 
 EXPECT = (
     "This small model (135 million parameters) is here so that llmos works at once. It is quick and often wrong: "
     "it will say that dogs are not real."
 )
-_SLOW_SECONDS = 3.0
 
 
 def label(spec: str | None) -> str:
     """A short name for a model that is not loaded yet."""
     return PurePath((spec or "").rpartition("#")[2]).name or spec or "the model"
+
+
+def chosen(spec: str | None) -> str:
+    """A short name for a model that is not loaded yet; where none is named, that of the chosen one.
+
+    Looks at the model store: takes a moment.
+    """
+    from llmos.engine import store
+    from llmos.engine.store import builtin
+
+    try:
+        spec = spec or store.current()
+    except LlmosError:  # loading it will say so
+        return label(spec)
+    return builtin.NAME if spec == "default" else label(spec)
 
 
 def headline(model: str, info: EngineInfo | None) -> str:
@@ -68,14 +84,18 @@ def pending(session: Session) -> str:
     return f"{name} could not be loaded" if session.kernel.state == "failed" else f"loading {name}"
 
 
-def status(session: Session, *, loading_seconds: float) -> list[tuple[str, str]]:
-    """The parts of the status line, the most important first, each with a kind: `""`, `wait`, `low` or `bad`."""
+def status(session: Session, *, loading_seconds: float, prepares: bool = False) -> list[tuple[str, str]]:
+    """The parts of the status line, the most important first, each with a kind: `""`, `wait`, `low` or `bad`.
+
+    Args:
+        loading_seconds: How long the model has been loading.
+        prepares: It is prepared for this processor first.
+    """
     info = session.kernel.info
     if info is None:
         if session.kernel.state == "failed":
             return [("bad", pending(session)), ("", "/model NAME for another one")]
-        first = session.settings.model is None and loading_seconds > _SLOW_SECONDS
-        patience = [("", "the first start prepares the model for this processor")] if first else []
+        patience = [("", PREPARES)] if prepares else []
         return [("wait", f"{pending(session)} … {loading_seconds:.0f} s"), *patience]
     parts = [("", info.name)]
     if info.context:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from llmos.config import Settings
     from llmos.messages import Constraint
 
+_UsageError: Any = typer.BadParameter.__bases__[0]  # typer gives it no public name
+
 app = typer.Typer(
     name="llmos",
     help="An operating system for language-model agents. Without a command: a chat.",
@@ -61,10 +63,30 @@ def main(
         raise typer.Exit
     context.obj = {"model": model, "context": context_size, "isolate": isolate}
     if context.invoked_subcommand is None:
-        from llmos.shell.start import start_chat
+        from llmos.shell.start import has_terminal, start_chat
 
+        if go_on and not has_terminal():
+            _need_a_conversation()
         first = "/resume 1" if go_on else "/resume" if resume else ""
         raise typer.Exit(start_chat(_settings(context), first=first))
+    if go_on or resume:
+        option = "--continue" if go_on else "--resume"
+        raise typer.BadParameter(f"only the chat goes on, not {context.invoked_subcommand!r}", param_hint=option)
+
+
+def _need_a_conversation() -> None:
+    """See that there is one to go on with: without a terminal nobody would notice that the answers know nothing of it.
+
+    Raises:
+        StorageError: Those that there are can't be read.
+    """
+    from llmos.shell import conversations
+
+    good, bad = conversations.recent(1)
+    if bad and not good:
+        raise bad[0]
+    if not good:
+        raise typer.BadParameter("no conversation is saved yet", param_hint="--continue")
 
 
 def _settings(context: typer.Context, flags: Mapping[str, object] | None = None) -> Settings:
@@ -78,14 +100,18 @@ def _settings(context: typer.Context, flags: Mapping[str, object] | None = None)
 @app.command(epilog='Example:  llmos run "Which planet is the biggest?" --choices Mars,Jupiter --json')
 def run(
     context: typer.Context,
-    prompt: Annotated[list[str] | None, typer.Argument(help="The question; what is piped in comes below it.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Argument(metavar="PROMPT", help="The question; what is piped in comes below it.")
+    ] = None,
     model: Model = None,
     context_size: ContextSize = None,
     isolate: Isolate = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system prompt.")] = None,
     max_tokens: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most N new tokens.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="0 takes the likeliest token.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same answer.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(metavar="T", min=0.0, help="0 takes the likeliest token.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="The same seed gives the same answer.")] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="The likeliest token, always: --temperature 0.")] = False,
     beams: Annotated[int, typer.Option(metavar="N", min=1, help="Beam search with N hypotheses.")] = 1,
     best_of: Annotated[int, typer.Option(metavar="N", min=1, help="Sample N answers and give the likeliest.")] = 1,
@@ -103,6 +129,8 @@ def run(
         raise typer.BadParameter("give either --beams or --best-of")
     if greedy and temperature:
         raise typer.BadParameter("give either --greedy or --temperature")
+    if greedy and best_of > 1:
+        raise typer.BadParameter("give either --greedy or --best-of: greedy answers are all the same")
     from llmos.shell.oneshot import Task, prompt_with_input, run_once
 
     words = prompt_with_input(" ".join(prompt or ()))
@@ -156,7 +184,7 @@ def _read_schema(path: Path) -> Mapping[str, Any]:
 @app.command(epilog='Example:  llmos tokens "naïve 🙂"')
 def tokens(
     context: typer.Context,
-    text: Annotated[str | None, typer.Argument(help="The text; by default what is piped in.")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The text; by default what is piped in.")] = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -171,7 +199,9 @@ def tokens(
 @app.command("next", epilog='Example:  llmos next "The mouse ate the" --top 5')
 def next_(
     context: typer.Context,
-    text: Annotated[str | None, typer.Argument(help="The beginning; by default what is piped in.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="The beginning; by default what is piped in.")
+    ] = None,
     top: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How many tokens to show.")] = 10,
     model: Model = None,
     as_json: AsJson = False,
@@ -206,28 +236,30 @@ def doctor(as_json: AsJson = False) -> None:
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def model(context: typer.Context) -> None:
-    """List, pull, show, choose, remove and tune models: see `llmos model --help`."""
+    """List, pull, show, choose, remove and tune models: see `llmos model -h`."""
     from llmos.shell.models import app as models
 
-    models(args=context.args or ["--help"], prog_name="llmos model")
+    raise typer.Exit(run_app(context.args or ["--help"], models, name="llmos model"))
 
 
-def run_app(arguments: list[str]) -> int:
-    """Run the command line; wrong usage is explained on stderr.
+def run_app(arguments: list[str], commands: typer.Typer = app, *, name: str = "llmos") -> int:
+    """Run a command line; wrong usage is explained on stderr.
 
     Returns:
         The exit code.
 
     Raises:
         LlmosError: What a command came to.
-        KeyboardInterrupt: Ctrl-C.
     """
     try:
-        app(args=arguments, prog_name="llmos")
-    except SystemExit as leave:
+        code: object = commands(args=arguments, prog_name=name, standalone_mode=False)
+    except _UsageError as error:
+        from llmos.shell.text import complaint
+
+        context: typer.Context | None = error.ctx
+        usage = f"{context.get_usage()}\n`{context.command_path} -h` explains it." if context is not None else ""
+        print(complaint(error.format_message(), usage), file=sys.stderr)
+        return 2
+    except SystemExit as leave:  # the reader of stdout has left
         code = leave.code
-        if code is None or isinstance(code, int):
-            return code or 0
-        print(code, file=sys.stderr)
-        return 1
-    return 0
+    return code if isinstance(code, int) else 0

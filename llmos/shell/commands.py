@@ -203,13 +203,13 @@ async def _resume(shell: Shell, argument: str) -> None:
     good, bad = conversations.recent(_LISTED if argument.isdigit() or not argument else 1000)
     for error in bad:
         shell.screen.warn(str(error))
-    if argument:
+    if argument and (good or bad):
         resume(shell, _chosen(good, argument))
     elif good:
         shell.screen.say("\n".join(f"  {number:>2}  {_listed(item)}" for number, item in enumerate(good, 1)))
         shell.screen.say("/resume NUMBER goes on with one")
     else:
-        shell.screen.say("no conversation is saved yet")
+        shell.screen.say("no conversation is saved yet" + ("; this is a new one" if argument else ""))
 
 
 def resume(shell: Shell, conversation: conversations.Conversation) -> None:

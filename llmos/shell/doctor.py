@@ -32,6 +32,7 @@ OLDEST_PYTHON = (3, 11)
 _LEAST_MEMORY = 700_000_000
 _LEAST_DISK = 2_000_000_000
 _ASK_SECONDS = 30.0
+_PIPE_WIDTH = 240
 _REBUILD = "pip install --force-reinstall --no-cache-dir --no-deps llama-cpp-python"
 _SYSTEM_INFO = "import llama_cpp; print(llama_cpp.llama_print_system_info().decode())"
 _FLAGS = {"avx2": "AVX2", "avx512": "AVX512", "avx512_vnni": "AVX512_VNNI", "dotprod": "DOTPROD", "i8mm": "MATMUL_INT8"}
@@ -261,4 +262,5 @@ def _print_table(found: list[Check]) -> None:
         table.add_row(marks[check.status], Text(check.name), Text(check.detail))
         if check.fix:
             table.add_row("", "", Text(f"→ {check.fix}", "cyan"))
-    Console(highlight=False).print(table)
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(highlight=False, width=width).print(table)

@@ -14,7 +14,7 @@ from llmos.events import Alternative, Token
 from llmos.kernel.protocols import Engine
 from llmos.messages import GREEDY, Context, Generate
 from llmos.portal import closing
-from llmos.shell import jsonl
+from llmos.shell import jsonl, waiting
 from llmos.shell.text import harmless
 
 _BACKGROUNDS = ("48;5;24", "48;5;58", "48;5;53", "48;5;22", "48;5;94")
@@ -73,7 +73,7 @@ async def show_tokens(text: str, settings: Settings, *, as_json: bool) -> None:
         LlmosError: The model can't be loaded, or does not tell its tokens.
     """
     async with Kernel(settings=settings) as kernel:
-        engine = await kernel.engine()
+        engine = await waiting.loaded(kernel, notice=waiting.say)
         pieces = await pieces_of(engine, text)
         name = engine.info.name
     size = len(text.encode("utf-8", "replace"))
@@ -112,7 +112,7 @@ async def show_next(text: str, settings: Settings, *, top: int, as_json: bool) -
         LlmosError: The model can't be loaded, or the request failed.
     """
     async with Kernel(settings=settings) as kernel:
-        engine = await kernel.engine()
+        engine = await waiting.loaded(kernel, notice=waiting.say)
         name = engine.info.name
         alternatives = await next_tokens(engine, text, top=top)
     if as_json:

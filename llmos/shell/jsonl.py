@@ -10,20 +10,31 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from types import MappingProxyType
 from typing import cast
 
 from llmos.boot import confidence_of
 from llmos.errors import LlmosError
 from llmos.events import Event, Finished
-from llmos.messages import Context
+from llmos.messages import Constraint, Context
 
 
 def event_line(event: Event) -> str:
-    """An event as one line, its class told by `kind`; `finished` also has a `confidence`."""
+    """An event as one line, its class told by `kind`."""
+    return line(event)
+
+
+def finished_line(
+    event: Finished, constraint: Constraint | None = None, shares: Mapping[str, float] = MappingProxyType({})
+) -> str:
+    """The last event as one line, with its `confidence`; for an answer out of several also `choices`.
+
+    Args:
+        shares: How likely each choice is beside the others; the answer's share is then the confidence.
+    """
     values = cast("dict[str, object]", plain(event))
-    if isinstance(event, Finished):
-        values["confidence"] = confidence_of(event.logprob)
-    return line(values)
+    values["confidence"] = shares.get(event.message.content, confidence_of(event.logprob, constraint))
+    return line({**values, "choices": shares} if shares else values)
 
 
 def error_line(error: LlmosError) -> str:

@@ -23,9 +23,7 @@ from llmos.engine.gguf import GgufHeader
 from llmos.engine.hardware import detect
 from llmos.engine.store.catalogue import CATALOGUE, recommend_line
 from llmos.engine.store.tune import TuneReport, tune
-from llmos.errors import LlmosError
 
-FAILED = 1
 INTERRUPTED = 130
 _PIPE_WIDTH = 240
 
@@ -34,10 +32,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Spec = Annotated[str, typer.Argument(metavar="MODEL", help="See `llmos model list` for names; also a path.")]
-AnySpec = Annotated[str, typer.Argument(metavar="[MODEL]", help="The one in use, if none is given.")]
+AnySpec = Annotated[str, typer.Argument(metavar="MODEL", help="The one in use, if none is given.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout.")]
 
 
@@ -51,9 +51,8 @@ def list_(as_json: AsJson = False) -> None:
 
       llmos model list --json
     """
-    with _reported():
-        models = store.list_models()
-        offered = _offered(models)
+    models = store.list_models()
+    offered = _offered(models)
     if as_json:
         _print_json({"models": [asdict(model) for model in models], "catalogue": offered})
         return
@@ -79,7 +78,7 @@ def pull(spec: Spec) -> None:
 
       llmos model pull hf:Qwen/Qwen3-1.7B-GGUF/Qwen3-1.7B-Q8_0.gguf
     """
-    with _reported(interrupted="What arrived is kept: the same command goes on from there."):
+    with _interruptible("What arrived is kept: the same command goes on from there."):
         with _progress(spec) as progress:
             model = store.pull(spec, progress=progress)
         _note(f"{model.name} is here. Use it with `llmos model use {model.spec}`.")
@@ -96,8 +95,7 @@ def show(spec: AnySpec = "", as_json: AsJson = False) -> None:
 
       llmos model show ./model.gguf --json
     """
-    with _reported():
-        header = store.show(spec or store.current())
+    header = store.show(spec or store.current())
     if as_json:
         _print_json(_header_facts(header))
         return
@@ -116,8 +114,7 @@ def use(spec: Spec) -> None:
 
       llmos model use ollama:llama3.2
     """
-    with _reported():
-        model = store.use(spec)
+    model = store.use(spec)
     _note(f"In use from now on: {model.name} ({model.spec}).")
 
 
@@ -131,8 +128,7 @@ def rm(spec: Spec) -> None:
 
       llmos model rm default
     """
-    with _reported():
-        freed = store.remove(spec)
+    freed = store.remove(spec)
     _note(f"Deleted; {_size(freed)} became free.")
 
 
@@ -149,7 +145,7 @@ def tune_(spec: AnySpec = "", as_json: AsJson = False) -> None:
 
       llmos model tune ./model.gguf --json
     """
-    with _reported(interrupted="Nothing was changed."):
+    with _interruptible("Nothing was changed."):
         model = store.resolve(spec or store.current(), tuned=False)
         with _steps(model.name) as progress:
             report = tune(model.path, progress=progress)
@@ -161,15 +157,12 @@ def tune_(spec: AnySpec = "", as_json: AsJson = False) -> None:
 
 
 @contextmanager
-def _reported(interrupted: str = "") -> Generator[None]:
-    """Failures as one sentence on stderr and an exit code, never a traceback."""
+def _interruptible(left: str) -> Generator[None]:
+    """Say at Ctrl-C what is left behind."""
     try:
         yield
-    except LlmosError as error:
-        _note(f"Error: {error}")
-        raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
-        _note(f"Stopped. {interrupted}".rstrip())
+        _note(f"Stopped. {left}")
         raise typer.Exit(INTERRUPTED) from error
 
 

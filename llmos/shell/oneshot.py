@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from llmos.boot import Kernel
+from llmos.boot import Kernel, confidence_of
 from llmos.config import Settings
-from llmos.engine.decoding import best_of_n
+from llmos.engine.decoding import best_of_n, shares_of_choices
 from llmos.errors import LlmosError
-from llmos.events import Event, Finished, Notice, Token
+from llmos.events import Event, Finished, Notice, Started, Token
 from llmos.kernel.protocols import Engine
 from llmos.messages import Constraint, Context, Generate, Message
 from llmos.portal import closing
-from llmos.shell import jsonl
+from llmos.shell import jsonl, waiting
 from llmos.shell.screen import PlainAnswer
 from llmos.shell.session import LOW_CONFIDENCE
 from llmos.shell.text import harmless
 
 _STDIN_SECONDS = 3.0
+_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,40 +88,86 @@ def run_once(task: Task, settings: Settings) -> int:
 async def _run(task: Task, settings: Settings) -> None:
     async with Kernel(settings=settings) as kernel:
         request = replace(kernel.request(task.prompt, constraint=task.constraint), beams=task.beams)
-        engine = await kernel.engine()
+        engine = await waiting.loaded(kernel, notice=_write_notice if task.json else waiting.say)
         events = _best(engine, request, task.best_of) if task.best_of > 1 else engine.generate(request)
-        await (_write_events(events, request) if task.json else _write_text(events))
+        if task.json:
+            await _write_events(events, engine, request)
+        else:
+            await _write_text(events if task.best_of > 1 else _awaited(events), engine, request)
 
 
 async def _best(engine: Engine, request: Generate, n: int) -> AsyncIterator[Event]:
-    answers = await best_of_n(engine, request, n)
+    doing = ""
+
+    def progress(complete: int, tokens: int) -> None:
+        nonlocal doing
+        doing = f" · {complete} of {n} complete · {tokens:,} tokens"
+
+    async with waiting.shown(lambda: f"{n} answers at once{doing}"):
+        answers = await best_of_n(engine, request, n, progress=progress)
     for place, answer in enumerate(answers, 1):
-        confidence = "unknown" if math.isnan(answer.logprob) else f"{math.exp(answer.logprob):.2f}"
+        confidence = confidence_of(answer.logprob, request.constraint)
+        known = "" if confidence is None else f"confidence {confidence:.2f}, "
         words = " ".join(answer.message.content.split())
-        yield Notice(text=f"{place}. confidence {confidence}, seed {answer.seed}: {words[:100]}")
+        yield Notice(text=f"{place}. {known}seed {answer.seed}: {words[:100]}")
     yield answers[0]
 
 
-async def _write_text(events: AsyncIterator[Event]) -> None:
+async def _write_text(events: AsyncIterator[Event], engine: Engine, request: Generate) -> None:
     streamed = False
     async with PlainAnswer(sys.stdout) as out, closing(events) as stream:
         async for event in stream:
             out.event(event)
             streamed = streamed or (isinstance(event, Token) and event.channel == "answer")
             if isinstance(event, Notice):
-                print(harmless(event.text), file=sys.stderr, flush=True)
+                waiting.say(harmless(event.text))
             elif isinstance(event, Finished):
                 if not streamed:
                     out.write(event.message.content)
-                _remark(event)
+                out.end()
+                _remark(event, request, await shares_of_choices(engine, request))
 
 
-def _remark(finished: Finished) -> None:
+async def _awaited(events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    """The same events; until the answer begins a terminal shows that something is going on."""
+    begun: list[Event] = []
+
+    def doing() -> str:
+        return "thinking" if begun and isinstance(begun[-1], Token) else "reading"
+
+    async with closing(events) as stream:
+        async with waiting.shown(doing):
+            async for event in stream:
+                begun.append(event)
+                if not isinstance(event, Started) and not (isinstance(event, Token) and event.channel != "answer"):
+                    break
+        for event in begun:
+            yield event
+        async for event in stream:
+            yield event
+
+
+def _remark(finished: Finished, request: Generate, shares: Mapping[str, float]) -> None:
     if finished.reason in ("length", "context"):
         limit = "max_tokens" if finished.reason == "length" else "the context is full"
-        print(f"cut after {finished.usage.generated_tokens:,} tokens ({limit})", file=sys.stderr)
-    if math.exp(finished.logprob) < LOW_CONFIDENCE:
-        print(f"low confidence {math.exp(finished.logprob):.2f}", file=sys.stderr)
+        waiting.say(f"cut after {finished.usage.generated_tokens:,} tokens ({limit})")
+    if shares:
+        waiting.say(harmless(_ranked(shares)))
+    confidence = confidence_of(finished.logprob, request.constraint)
+    if confidence is not None and confidence < LOW_CONFIDENCE:
+        waiting.say(f"low confidence {confidence:.2f}")
+
+
+def _ranked(shares: Mapping[str, float]) -> str:
+    likeliest = sorted(shares.items(), key=lambda item: item[1], reverse=True)[:_LISTED]
+    parts = [f"{choice} {share:.0%}" for choice, share in likeliest]
+    if len(shares) > _LISTED:
+        parts.append(f"all others {max(0.0, 1 - sum(share for _, share in likeliest)):.0%}")
+    return " · ".join(parts)
+
+
+def _write_notice(text: str) -> None:
+    print(jsonl.event_line(Notice(text=text)), flush=True)
 
 
 @dataclass(slots=True)
@@ -136,14 +182,18 @@ class _Partial:
         return Finished(request=self.request, reason="cancelled", message=message, context=Context())
 
 
-async def _write_events(events: AsyncIterator[Event], request: Generate) -> None:
+async def _write_events(events: AsyncIterator[Event], engine: Engine, request: Generate) -> None:
     partial = _Partial(request.id)
     try:
         async with closing(events) as stream:
             async for event in stream:
                 if isinstance(event, Token) and event.channel == "answer":
                     partial.text.append(event.text)
-                print(jsonl.event_line(event), flush=True)
+                if isinstance(event, Finished):
+                    shares = await shares_of_choices(engine, request)
+                    print(jsonl.finished_line(event, request.constraint, shares), flush=True)
+                else:
+                    print(jsonl.event_line(event), flush=True)
     except asyncio.CancelledError:
-        print(jsonl.event_line(partial.finished()), flush=True)
+        print(jsonl.finished_line(partial.finished()), flush=True)
         raise

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from llmos.config import Settings
 from llmos.errors import LlmosError
-from llmos.shell import banner
+from llmos.shell import banner, waiting
 from llmos.shell.screen import PlainScreen
 from llmos.shell.shell import Shell, is_open
 
@@ -27,7 +27,9 @@ def run_plain(settings: Settings, *, first: str = "", lines: Iterable[bytes] | N
     shell = Shell(settings, screen)
     with asyncio.Runner() as runner:
         try:
-            screen.warn(banner.headline(banner.label(settings.model), None))
+            screen.warn(banner.headline(banner.chosen(settings.model), None))
+            if waiting.prepares(settings.model):
+                screen.warn(waiting.PREPARES)
             if first:
                 runner.run(shell.handle(first))
             for message in messages(sys.stdin.buffer if lines is None else lines, screen):

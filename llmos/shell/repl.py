@@ -25,6 +25,8 @@ from llmos.shell import banner
 from llmos.shell.completion import ShellCompleter
 from llmos.shell.shell import Shell, is_open
 from llmos.shell.terminal import TerminalScreen
+from llmos.shell.text import complaint, traced
+from llmos.shell.waiting import prepares
 
 _STYLE = Style.from_dict(
     {
@@ -62,6 +64,7 @@ class _Repl:
         self._begun = time.monotonic()
         self._notes: list[str] = []
         self._greeting = True
+        self._prepares = False
         self._prompt: PromptSession[str] = PromptSession(
             message=self._message,
             input=self._input,
@@ -108,6 +111,7 @@ class _Repl:
         """Load the model and what answers are rendered with, and keep the prompt's picture up to date meanwhile."""
         session = self._shell.session
         loading = asyncio.create_task(session.kernel.engine())
+        self._prepares = await asyncio.to_thread(prepares, session.settings.model)
         asyncio.get_running_loop().run_in_executor(None, import_module, "llmos.shell.render")
         while not loading.done():
             await asyncio.wait({loading}, timeout=_LOADING_PICTURE_SECONDS)
@@ -117,7 +121,7 @@ class _Repl:
             how = banner.how(loading.result().info)
             self._notes = [*([how] if how else []), *await asyncio.to_thread(banner.notes, session.settings.model)]
         except LlmosError as error:
-            self._notes = [str(error)]
+            self._notes = [*traced(error).splitlines(), *complaint(error.message, error.hint).splitlines()]
         self._prompt.app.invalidate()
 
     def _message(self) -> StyleAndTextTuples:
@@ -135,7 +139,8 @@ class _Repl:
     def _toolbar(self) -> StyleAndTextTuples:
         passed = time.monotonic() - self._begun
         line: StyleAndTextTuples = []
-        for kind, text in banner.fitting(banner.status(self._shell.session, loading_seconds=passed), _columns()):
+        parts = banner.status(self._shell.session, loading_seconds=passed, prepares=self._prepares)
+        for kind, text in banner.fitting(parts, _columns()):
             line += [("", " · " if line else ""), (f"class:{kind}" if kind else "", text)]
         return line
 

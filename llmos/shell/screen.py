@@ -12,7 +12,7 @@ from typing import Protocol, Self, TextIO
 
 from llmos.errors import LlmosError
 from llmos.events import Event, Token
-from llmos.shell.text import harmless, one_sentence
+from llmos.shell.text import complaint, harmless, traced
 
 
 class AnswerView(Protocol):
@@ -64,7 +64,7 @@ class PlainScreen:
 
     def fail(self, error: LlmosError, /) -> None:
         """Print what went wrong on the error stream."""
-        print(one_sentence(error.message, error.hint), file=self._err, flush=True)
+        print(traced(error) + complaint(error.message, error.hint), file=self._err, flush=True)
 
     def markdown(self, text: str, /) -> None:
         """Print it as it was written."""
@@ -88,9 +88,7 @@ class PlainAnswer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._last != "\n":
-            self._out.write("\n")
-            self._out.flush()
+        self.end()
 
     def event(self, event: Event, /) -> None:
         """Write what it adds to the answer."""
@@ -103,3 +101,8 @@ class PlainAnswer:
             self._out.write(harmless(text))
             self._out.flush()
             self._last = text[-1]
+
+    def end(self) -> None:
+        """End the line, if one was begun."""
+        if self._last != "\n":
+            self.write("\n")

@@ -212,10 +212,8 @@ class Session:
     def set_system(self, text: str) -> None:
         """Another system prompt, from the next turn on."""
         self.settings = replace(self.settings, system=text)
-        rest = tuple(message for message in self.context.messages if message.role != "system")
-        system = (Message("system", text),) if text else ()
-        self.context = Context(messages=(*system, *rest), tools=self.context.tools)
-        self.turns.clear()
+        self.context = _with_system(self.context, text)
+        self.turns = [replace(turn, before=_with_system(turn.before, text)) for turn in self.turns]
 
     def resume(self, conversation: Conversation) -> None:
         """Go on with a saved conversation."""
@@ -308,3 +306,9 @@ class Session:
         self._tokens_used = usage.prompt_tokens + usage.generated_tokens
         self.save()
         return turn
+
+
+def _with_system(context: Context, text: str) -> Context:
+    rest = tuple(message for message in context.messages if message.role != "system")
+    system = (Message("system", text),) if text else ()
+    return Context(messages=(*system, *rest), tools=context.tools)

@@ -30,11 +30,9 @@ def main() -> int:
         sys.stdout.flush()
         return code
     except LlmosError as error:
-        if os.environ.get("LLMOS_DEBUG"):
-            raise
-        from llmos.shell.text import one_sentence
+        from llmos.shell.text import complaint, traced
 
-        print(one_sentence(error.message, error.hint), file=sys.stderr)
+        print(traced(error) + complaint(error.message, error.hint), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -59,6 +57,11 @@ def _run(arguments: list[str]) -> int:
     return run_app(arguments)
 
 
+def has_terminal() -> bool:
+    """Whether a person sits in front of it, on a terminal that can be painted on."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
 def start_chat(settings: Settings, *, first: str = "") -> int:
     """Chat until the user leaves or the input ends: on a terminal, or line by line.
 
@@ -68,7 +71,7 @@ def start_chat(settings: Settings, *, first: str = "") -> int:
     Returns:
         The exit code.
     """
-    if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+    if has_terminal():
         from llmos.shell.repl import run_repl
 
         return run_repl(settings, first=first)

@@ -23,7 +23,7 @@ from prompt_toolkit.keys import Keys
 from llmos.errors import LlmosError
 from llmos.events import Event, Token
 from llmos.shell.session import Session
-from llmos.shell.text import harmless, one_sentence
+from llmos.shell.text import complaint, harmless, traced
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PICTURE_SECONDS = 1 / 12
@@ -54,8 +54,8 @@ class TerminalScreen:
 
     def fail(self, error: LlmosError, /) -> None:
         """Print what went wrong."""
-        first, _, rest = one_sentence(error.message, error.hint).partition("\n")
-        print(styled(first, _RED) + (f"\n{rest}" if rest else ""), file=self._out, flush=True)
+        first, _, rest = complaint(error.message, error.hint).partition("\n")
+        print(traced(error) + styled(first, _RED) + (f"\n{rest}" if rest else ""), file=self._out, flush=True)
 
     def markdown(self, text: str, /) -> None:
         """Print rendered Markdown."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+
+from llmos.errors import LlmosError
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -23,6 +26,16 @@ def columns(rows: Sequence[tuple[str, str]], *, indent: int = 2) -> str:
     return "\n".join(f"{' ' * indent}{left:<{width}}  {right}".rstrip() for left, right in rows)
 
 
-def one_sentence(message: str, hint: str) -> str:
-    """An error for people: what happened, and on the next line what to do."""
-    return harmless(f"error: {message}\n  {hint}" if hint else f"error: {message}")
+def complaint(message: str, hint: str) -> str:
+    """What went wrong, for people: what happened, and below it what to do. All that llmos complains of looks so."""
+    first, *below = [*message.splitlines(), *hint.splitlines()] or [""]
+    return harmless("\n  ".join((f"error: {first}", *below)))
+
+
+def traced(error: LlmosError) -> str:
+    """Where an error came from, as Python prints it, if `LLMOS_DEBUG` is set; otherwise ""."""
+    if not os.environ.get("LLMOS_DEBUG"):
+        return ""
+    import traceback
+
+    return harmless("".join(traceback.format_exception(error)))

@@ -17,7 +17,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from llmos.engine.hardware import detect
+
 WAIT = 30.0
+_HARDWARE = detect()
+needs_preparation = pytest.mark.skipif(
+    bool(_HARDWARE.offload) or not _HARDWARE.features & {"avx2", "dotprod"},
+    reason="on this machine the embedded model runs as it is",
+)
 
 
 def script(folder: Path, replies: object, **values: object) -> str:
@@ -42,6 +51,14 @@ def llmos(home: Path, *arguments: str, stdin: bytes | None = b"", **values: str)
     command = [sys.executable, "-m", "llmos", *arguments]
     where = environment(home, **values)
     return subprocess.run(command, input=stdin, capture_output=True, timeout=WAIT, check=False, env=where)
+
+
+def broken_llama(folder: Path) -> str:
+    """A path for Python on which llama-cpp-python is found and can't be imported, as after a bad build."""
+    package = folder / "broken" / "llama_cpp"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise OSError('libllama.so: cannot open shared object file')\n")
+    return str(package.parent)
 
 
 class Screen:
@@ -130,12 +147,12 @@ class Screen:
 class Terminal:
     """The program on a pseudo-terminal."""
 
-    def __init__(self, home: Path, *arguments: str, columns: int = 80, rows: int = 24) -> None:
+    def __init__(self, home: Path, *arguments: str, columns: int = 80, rows: int = 24, **values: str) -> None:
         self.output = ""
         self.screen = Screen(columns, rows)
         pid, self._fd = pty.fork()
         if pid == 0:
-            os.execve(sys.executable, [sys.executable, "-m", "llmos", *arguments], environment(home))
+            os.execve(sys.executable, [sys.executable, "-m", "llmos", *arguments], environment(home, **values))
         self.pid = pid
         self._ended: int | None = None
         self.resize(columns, rows)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.helpers import Terminal, script
+from tests.engine.gguf_files import gguf
+from tests.shell.helpers import Terminal, broken_llama, script
 
 CTRL_C, CTRL_D, CTRL_R, ESC, ENTER = "\x03", "\x04", "\x12", "\x1b", "\r"
 Start = Callable[..., Terminal]
@@ -20,8 +21,8 @@ Start = Callable[..., Terminal]
 def start(tmp_path: Path) -> Iterator[Start]:
     terminals: list[Terminal] = []
 
-    def begin(*arguments: str, columns: int = 80, rows: int = 24) -> Terminal:
-        terminals.append(Terminal(tmp_path, *arguments, columns=columns, rows=rows))
+    def begin(*arguments: str, columns: int = 80, rows: int = 24, **values: str) -> Terminal:
+        terminals.append(Terminal(tmp_path, *arguments, columns=columns, rows=rows, **values))
         return terminals[-1]
 
     yield begin
@@ -188,6 +189,23 @@ def test_a_model_that_is_missing_is_explained_and_can_be_replaced(start: Start, 
     chat.expect("> hi\ngood now")
 
 
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_a_broken_installation_is_explained_and_the_chat_goes_on(start: Start, tmp_path: Path, debug: str) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(gguf())
+    model = str(tmp_path / "tiny.gguf")
+    variables = {"PYTHONPATH": broken_llama(tmp_path), "LLMOS_FORBID_REAL_MODELS": "", "LLMOS_DEBUG": debug}
+    chat = start("--model", model, columns=200, rows=60, **variables)
+    chat.expect("could not be loaded: OSError: libllama.so: cannot open shared object file.")
+    chat.expect("`llmos doctor` says what is missing")
+    assert ("Traceback" in chat.screen.text) == bool(debug)
+    chat.send("hi" + ENTER)
+    chat.expect("> hi\n")
+    chat.send("/model " + script(tmp_path, ["good now"], name="other") + ENTER)
+    chat.ready()
+    chat.send("again" + ENTER)
+    chat.expect("> again\ngood now")
+
+
 def test_a_prompt_that_is_too_long_says_the_numbers_and_hurts_nothing(start: Start, tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text("word " * 500)
     chat = start("--model", script(tmp_path, ["fine", "still fine"], context=100), columns=200)
@@ -234,3 +252,29 @@ def test_the_last_conversation_goes_on(start: Start, tmp_path: Path) -> None:
     again.send("next" + ENTER)
     again.until(lambda: len(saved(tmp_path)) == 4)
     assert saved(tmp_path) == ["a question", "one **bold** answer", "next", "two"]
+
+
+def test_to_go_on_where_nothing_is_saved_is_a_new_conversation_with_a_notice(start: Start, tmp_path: Path) -> None:
+    chat = start("--continue", "--model", script(tmp_path, ["hello"]))
+    chat.expect("no conversation is saved yet; this is a new one\n")
+    chat.ready()
+    chat.send("hi" + ENTER)
+    chat.expect("> hi\nhello")
+
+
+def test_a_run_on_a_terminal_says_that_the_model_loads_and_takes_it_away_again(start: Start, tmp_path: Path) -> None:
+    chat = start("run", "x", "--model", script(tmp_path, ["the answer"], load_seconds=2, seconds_per_token=1))
+    chat.expect("loading the model · ")
+    chat.expect("reading · ")
+    chat.expect("the answer")
+    assert chat.wait() == 0
+    assert chat.screen.text == "the answer"
+
+
+def test_best_of_shows_on_a_terminal_how_far_it_is(start: Start, tmp_path: Path) -> None:
+    replies = [{"text": "a " * 3}, {"text": "b " * 30}]
+    model = script(tmp_path, replies, seconds_per_token=0.1)
+    chat = start("run", "x", "--model", model, "--best-of", "2", "--temperature", "0.8")
+    chat.expect("2 answers at once · 1 of 2 complete · ")
+    assert chat.wait() == 0
+    assert "complete" not in chat.screen.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.shell.helpers import WAIT, environment, llmos, script
+from llmos.shell.cli import run_app
+from tests.engine.gguf_files import gguf
+from tests.shell.helpers import WAIT, broken_llama, environment, llmos, needs_preparation, script
 
 
 def events(output: bytes) -> list[dict[str, Any]]:
@@ -71,6 +74,23 @@ def test_debugging_shows_where_it_failed(tmp_path: Path) -> None:
     assert b"Traceback" in done.stderr
 
 
+def test_debugging_shows_where_a_command_of_models_failed(tmp_path: Path) -> None:
+    done = llmos(tmp_path, "model", "show", "./none.gguf", LLMOS_DEBUG="1")
+    assert done.returncode == 1
+    assert b"Traceback" in done.stderr
+    assert b"\nerror: There is no file " in done.stderr
+
+
+def test_a_broken_installation_is_one_sentence_and_exit_1(tmp_path: Path) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(gguf())
+    model, broken = str(tmp_path / "tiny.gguf"), broken_llama(tmp_path)
+    done = llmos(tmp_path, "run", "x", "--json", "--model", model, PYTHONPATH=broken, LLMOS_FORBID_REAL_MODELS="")
+    assert done.returncode == 1
+    assert "could not be loaded: OSError: libllama.so" in events(done.stdout)[-1]["message"]
+    assert done.stderr.startswith(b"error: The model ")
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -83,13 +103,21 @@ def test_debugging_shows_where_it_failed(tmp_path: Path) -> None:
         ["run", "x", "--choices", ","],
         ["run", "x", "--schema", "/no/such/file"],
         ["run", "x", "--greedy", "--temperature", "1"],
+        ["run", "x", "--greedy", "--best-of", "2"],
+        ["--continue", "run", "x"],
+        ["--resume", "doctor"],
+        ["model", "no-such-command"],
+        ["model", "list", "--no-such-option"],
+        ["model", "pull"],
         ["next", "x", "--top", "0"],
     ],
 )
 def test_wrong_usage_is_exit_2_and_explained(tmp_path: Path, arguments: list[str]) -> None:
     done = llmos(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"Error" in done.stderr
+    assert done.stderr.startswith(b"error: ")
+    assert b"\n  Usage: llmos" in done.stderr
+    assert b"-h` explains it.\n" in done.stderr
 
 
 def test_a_wrong_setting_is_exit_1_and_named(tmp_path: Path) -> None:
@@ -150,6 +178,46 @@ def test_the_best_of_several_answers_is_given(tmp_path: Path) -> None:
     assert done.stderr.decode().splitlines()[0].startswith("1. confidence 0.37, seed ")
 
 
+def test_choices_are_shown_with_their_shares(tmp_path: Path) -> None:
+    arguments = ("run", "x", "--choices", "yes,no", "--model", script(tmp_path, {"text": "no", "logprob": -6.0}))
+    done = llmos(tmp_path, *arguments)
+    assert (done.stdout, done.stderr.decode()) == (b"no\n", "yes 50% · no 50%\n")
+    last = events(llmos(tmp_path, *arguments, "--json").stdout)[-1]
+    assert (last["confidence"], last["choices"]) == (0.5, {"yes": 0.5, "no": 0.5})
+
+
+def test_of_many_choices_the_likeliest_are_shown(tmp_path: Path) -> None:
+    done = llmos(tmp_path, "run", "x", "--choices", "a,b,c,d,e,f,g,h,i,j", "--model", script(tmp_path, "a"))
+    assert done.stderr.decode() == "a 10% · b 10% · c 10% · d 10% · e 10% · all others 50%\n"
+
+
+@pytest.mark.parametrize("best_of", [1, 2])
+def test_under_a_constraint_no_confidence_is_claimed(tmp_path: Path, best_of: int) -> None:
+    model = script(tmp_path, {"text": "12", "logprob": -6.0})
+    arguments = ("run", "x", "--regex", "[0-9]+", "--best-of", str(best_of), "--model", model)
+    assert b"confidence" not in llmos(tmp_path, *arguments).stderr
+    assert events(llmos(tmp_path, *arguments, "--json").stdout)[-1]["confidence"] is None
+
+
+def test_best_of_has_the_limit_of_a_plain_run(tmp_path: Path) -> None:
+    arguments = ("run", "x", "--temperature", "1", "--model", script(tmp_path, "word " * 3000, context=9000))
+    for best_of in ("1", "2"):
+        assert b"cut after 2,048 tokens (max_tokens)" in llmos(tmp_path, *arguments, "--best-of", best_of).stderr
+
+
+@needs_preparation
+@pytest.mark.model
+def test_the_preparation_of_the_embedded_model_is_announced(tmp_path: Path) -> None:
+    arguments = ("run", "x", "--max-tokens", "1")
+    done = llmos(tmp_path, *arguments)
+    assert done.stderr.startswith(b"the first start prepares the model for this processor\n")
+    shutil.rmtree(tmp_path / "cache")
+    done = llmos(tmp_path, *arguments, "--json")
+    assert events(done.stdout)[0] == {"text": "the first start prepares the model for this processor", "kind": "notice"}
+    done = llmos(tmp_path, *arguments, "--json")
+    assert events(done.stdout)[0]["kind"] == "started"
+
+
 def test_input_that_is_not_text_is_refused(tmp_path: Path) -> None:
     done = llmos(tmp_path, "run", "x", "--model", "scripted:", stdin=b"\xff\xfe")
     assert done.returncode == 1
@@ -199,11 +267,20 @@ def test_next_in_json_has_probabilities(tmp_path: Path) -> None:
     assert [round(token["probability"], 3) for token in found["next"]] == [0.9, 0.05, 0.025]
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["tokens"], ["next"], ["doctor"], ["model"]])
-def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
-    done = llmos(tmp_path, *command, "--help")
-    assert done.returncode == 0
-    assert b"Usage: llmos" in done.stdout
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("", "run", "tokens", "next", "doctor", "model"),
+        *(f"model {name}" for name in ("list", "pull", "show", "use", "rm", "tune")),
+    ],
+)
+def test_every_command_has_help(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app([*command.split(), option]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"Usage: llmos {command}".rstrip() + " [OPTIONS]")
+    assert "[[" not in out
+    assert err == ""
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
