@@ -8,6 +8,17 @@
     │   ├── ModelInvalid       the file is not a model that can be run (truncated, malformed, wrong kind, wrong hash)
     │   ├── TemplateError      the chat template is broken, hostile, or refuses these messages
     │   └── DownloadError      a pull could not be finished; what arrived is kept and resumed
+    ├── RunError               a run or one of its system calls failed
+    │   ├── BudgetExceeded     a budget ran out; what was done until then is kept
+    │   ├── LoopDetected       the same actions came with the same results, again and again
+    │   ├── Interrupted        the process was killed or interrupted
+    │   ├── Denied             the policy or the user refused a call
+    │   ├── NobodyThere        a question needs a person, and none can answer
+    │   ├── BadArguments       a call does not fit the tool's schema, or there is no such tool
+    │   ├── Unfinished         a call may or may not have been carried out before the run was interrupted
+    │   ├── NoSuchProcess      no process, mailbox or run of this name
+    │   ├── JournalMismatch    code that is resumed makes other calls than those recorded
+    │   └── SandboxUnavailable this machine has no way to confine code, and running it unconfined was not allowed
     └── EngineError
         ├── EngineClosed       the engine was closed before or during the request
         ├── EngineCrashed      the engine's process died and could not be brought back
@@ -116,3 +127,47 @@ class RemoteError(EngineError):
 
 class RemoteTimeout(RemoteError):
     """A remote engine did not answer in time."""
+
+
+class RunError(LlmosError):
+    """A run or one of its system calls failed."""
+
+
+class BudgetExceeded(RunError):
+    """A budget ran out: a typed end with what was done so far, never a hang."""
+
+
+class LoopDetected(RunError):
+    """The same actions came with the same results, again and again."""
+
+
+class Interrupted(RunError):
+    """The process was killed or interrupted."""
+
+
+class Denied(RunError):
+    """The policy or the user refused a call."""
+
+
+class NobodyThere(RunError):
+    """A question needs a person, and none can answer."""
+
+
+class BadArguments(RunError):
+    """A call does not fit the tool's schema, or there is no such tool."""
+
+
+class Unfinished(RunError):
+    """A call may or may not have been carried out before the run was interrupted, and nobody can say."""
+
+
+class NoSuchProcess(RunError):
+    """No process, mailbox or run of this name."""
+
+
+class JournalMismatch(RunError):
+    """Code that is resumed makes other calls than those recorded; the message names the call."""
+
+
+class SandboxUnavailable(RunError):
+    """This machine has no way to confine code, and running it unconfined was not allowed."""

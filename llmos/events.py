@@ -113,5 +113,44 @@ class Notice:
     kind: Literal["notice"] = "notice"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessChanged:
+    """A process began, was stopped or continued, or ended; `state` is its new state."""
+
+    pid: str
+    agent: str
+    state: str
+    parent: str = ""
+    kind: Literal["process"] = "process"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStarted:
+    """A process makes a system call: `call` is its kind, `title` says it in a line."""
+
+    pid: str
+    path: str
+    number: int
+    call: str
+    title: str
+    kind: Literal["call_started"] = "call_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEnded:
+    """A system call is over; `detail` says in a line what came of it."""
+
+    pid: str
+    path: str
+    number: int
+    call: str
+    title: str
+    seconds: float
+    failed: bool
+    detail: str = ""
+    kind: Literal["call_ended"] = "call_ended"
+
+
 EngineEvent = Started | Token | Finished
-Event = Started | Token | Finished | Notice
+KernelEvent = ProcessChanged | CallStarted | CallEnded
+Event = Started | Token | Finished | Notice | ProcessChanged | CallStarted | CallEnded

@@ -40,6 +40,9 @@ MESSAGES: tuple[type, ...] = (
     events.Token,
     events.Finished,
     events.Notice,
+    events.ProcessChanged,
+    events.CallStarted,
+    events.CallEnded,
 )
 _SHOWN = 200
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -5,12 +5,14 @@ Knows no implementation.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from llmos.events import EngineEvent
-from llmos.messages import Context, EngineInfo, Generate, Score, Scores
+from llmos.kernel.calls import Approval, Decision, Label, ProposedCall, Reply, Result, Situation, Traits
+from llmos.messages import Context, EngineInfo, Generate, Score, Scores, ToolSpec
 
 
 class Engine(Protocol):
@@ -59,4 +61,130 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """End all requests with `EngineClosed` and free the model. A second call does nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What a tool may use while it runs one call: nothing else of the system reaches it.
+
+    Attributes:
+        pid: The process that called.
+        workspace: The folder it may work in.
+        folder: The run's own folder, for output that is too long to return.
+        key: Idempotency key of this call, the same when the call is repeated after a crash.
+        deps: The typed context that the embedding application gave to the run; None without.
+        ask: Put a question to the user; returns the answer.
+        keep: Keep what is about to be overwritten (the file, or None where it does not exist yet), so that `undo` can
+            take the effect back. To be called before the effect.
+        progress: Say how it goes, one line.
+    """
+
+    pid: str
+    workspace: Path
+    folder: Path
+    key: str
+    deps: Any
+    ask: Callable[[str], Awaitable[str]]
+    keep: Callable[[Path], Awaitable[None]]
+    progress: Callable[[str], None]
+
+
+class Device(Protocol):
+    """A tool as the kernel sees it."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """Name, description and JSON schema, for the model."""
+        ...
+
+    @property
+    def traits(self) -> Traits:
+        """What it may do to the world."""
+        ...
+
+    def check(self, arguments: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Arguments as validated JSON data, defaults filled in.
+
+        Raises:
+            BadArguments: They don't fit the schema; the message is for the model.
+        """
+        ...
+
+    def show(self, arguments: Mapping[str, Any], access: Access, /) -> str:
+        """The exact effect, for the person who is asked: a diff, a command line, a URL. Must not have any effect."""
+        ...
+
+    async def call(self, arguments: Mapping[str, Any], access: Access, /) -> Result:
+        """Do it. Trouble inside the tool comes back as a `Result` with `failed` or `retry`, never as an exception."""
+        ...
+
+    async def done(self, arguments: Mapping[str, Any], access: Access, /) -> Result | None:
+        """Read back whether this call has been carried out already, after a crash: its result, or None if it has not.
+
+        Raises:
+            Unsupported: That can't be found out.
+        """
+        ...
+
+
+class Policy(Protocol):
+    """Decides over proposed calls. Pure: same call, same situation, same decision; no model, no clock, no disk."""
+
+    def decide(self, call: ProposedCall, situation: Situation, /) -> Decision:
+        """Whether a call may run, must be asked about, or may not."""
+        ...
+
+
+class Approver(Protocol):
+    """Whoever answers for the user."""
+
+    async def approve(self, approval: Approval, /) -> Reply:
+        """Put one effect to the user."""
+        ...
+
+    async def answer(self, pid: str, question: str, /) -> str:
+        """Put an open question to the user.
+
+        Raises:
+            NobodyThere: Nobody can answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """One thing remembered, with how well it matches."""
+
+    text: str
+    label: Label
+    source: str = ""
+    score: float = 0.0
+
+
+class Store(Protocol):
+    """The disk: what agents remember and recall."""
+
+    async def remember(self, text: str, /, *, label: Label, source: str = "", key: str = "") -> None:
+        """Keep a text. A second one under the same idempotency key is ignored."""
+        ...
+
+    async def recall(self, query: str, /, *, limit: int = 5) -> tuple[Memo, ...]:
+        """What fits a query best, best first."""
+        ...
+
+
+class Vault(Protocol):
+    """Secrets: agents hold handles (`secret://name`), tools get what they stand for."""
+
+    def resolve(self, tool: str, arguments: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Arguments with handles replaced, as far as each secret is bound to this tool and host.
+
+        Raises:
+            Denied: A secret is not for this tool or host.
+        """
+        ...
+
+    def redact(self, text: str, /) -> str:
+        """A text without any secret in it."""
         ...

@@ -1,0 +1,510 @@
+"""The journal: every system call of every run, written before and after it, in one SQLite file.
+
+What is kept of a call: an intent row before the effect, its outcome after it, both with hashes of their contents; the
+contents themselves stand in a table of their own, so that they can be forgotten. One connection, used on one thread;
+several kernels may share the file (WAL). Knows no process, tool or engine: arguments and results are JSON texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from llmos.errors import JournalMismatch, NoSuchProcess, StorageError
+from llmos.kernel.audit import GENESIS, Finding, Head, link, verify
+
+Kind = Literal[
+    "think", "act", "recall", "remember", "spawn", "wait", "send", "receive", "ask", "sleep", "checkpoint", "now",
+    "random", "race", "fork", "end",
+]  # fmt: skip
+RunState = Literal["running", "done", "failed", "killed"]
+
+_BUSY_SECONDS = 10.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, created REAL NOT NULL, ended REAL, state TEXT NOT NULL, owner TEXT NOT NULL,
+    agent TEXT NOT NULL, salt BLOB, task BLOB NOT NULL, outcome BLOB
+) STRICT;
+CREATE TABLE IF NOT EXISTS processes (
+    run TEXT NOT NULL, path TEXT NOT NULL, parent TEXT NOT NULL, agent TEXT NOT NULL, state TEXT NOT NULL,
+    started REAL NOT NULL, ended REAL, PRIMARY KEY (run, path)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calls (
+    run TEXT NOT NULL, path TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, title TEXT NOT NULL,
+    asked BLOB NOT NULL, answered BLOB, started REAL NOT NULL, ended REAL, failed INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (run, path, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS contents (
+    run TEXT NOT NULL, digest BLOB NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, digest)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS letters (
+    run TEXT NOT NULL, sender TEXT NOT NULL, number INTEGER NOT NULL, receiver TEXT NOT NULL, digest BLOB NOT NULL,
+    read INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, sender, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kept (
+    run TEXT NOT NULL, path TEXT NOT NULL, number INTEGER NOT NULL, file TEXT NOT NULL, copy TEXT, after TEXT,
+    undone INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, path, number, file)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS grants (
+    id TEXT PRIMARY KEY, body TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0, revoked INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS audit (
+    number INTEGER PRIMARY KEY, row BLOB NOT NULL, chain BLOB NOT NULL
+) STRICT;
+"""
+
+
+def canonical(value: object) -> str:
+    """JSON in one form only: keys sorted, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run. `task` and `outcome` are JSON; both empty after it was forgotten."""
+
+    id: str
+    created: float
+    ended: float | None
+    state: RunState
+    owner: str
+    agent: str
+    task: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One system call. `arguments` and `result` are JSON; empty after they were forgotten, or while it is under way."""
+
+    path: str
+    number: int
+    kind: Kind
+    title: str
+    arguments: str
+    result: str
+    started: float
+    ended: float | None
+    failed: bool
+
+    @property
+    def done(self) -> bool:
+        """Whether its outcome is known."""
+        return self.ended is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message between processes of a run that nobody has received yet."""
+
+    sender: str
+    number: int
+    receiver: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file as it was before a call changed it: `copy` names it in the run's folder, "" where there was none."""
+
+    path: str
+    number: int
+    file: str
+    copy: str
+    after: str
+
+
+class Journal:
+    """Opens or makes the journal in a folder.
+
+    Args:
+        folder: Where `journal.sqlite3` and `journal.head` are.
+        durable: Make every commit survive a power cut (fsync). Off, commits survive a killed process, and those before
+            effects outside survive a power cut too.
+        clock: Seconds since the epoch.
+
+    Raises:
+        StorageError: It can't be opened, is damaged, or is of a later version.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = False, clock: Callable[[], float] = time.time) -> None:
+        self.folder = folder
+        self._durable, self._clock = durable, clock
+        self._synchronous: bool | None = None
+        self._salts: dict[str, bytes] = {}
+        self._end: tuple[int, bytes] | None = None
+        self._head = Head(folder / "journal.head")
+        with self._trouble("opened"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._database = sqlite3.connect(
+                folder / "journal.sqlite3", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            (folder / "journal.sqlite3").chmod(0o600)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA wal_autocheckpoint=1000")
+            if self._database.execute("PRAGMA user_version").fetchone()[0] not in (0, 1):
+                raise StorageError(
+                    f"The journal in {str(folder)!r} was written by a later version.", hint="Update llmos."
+                )
+            self._database.executescript(_SCHEMA + "PRAGMA user_version=1;")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    # -- runs
+
+    def open_run(self, run: str, *, owner: str, agent: str, task: str) -> None:
+        """Enter a new run."""
+        salt = secrets.token_bytes(16)
+        with self._commit() as database:
+            self._salts[run] = salt
+            digest = self._keep(run, task)
+            database.execute(
+                "INSERT INTO runs (id, created, state, owner, agent, salt, task) VALUES (?, ?, 'running', ?, ?, ?, ?)",
+                (run, self._clock(), owner, agent, salt, digest),
+            )
+            self._link(run, "", 0, "run", "begin", digest)
+
+    def close_run(self, run: str, state: RunState, outcome: str) -> None:
+        """Enter how a run ended."""
+        with self._commit() as database:
+            digest = self._keep(run, outcome)
+            database.execute(
+                "UPDATE runs SET state = ?, ended = ?, outcome = ? WHERE id = ?", (state, self._clock(), digest, run)
+            )
+            self._link(run, "", 0, "run", state, digest)
+
+    def take_run(self, run: str, *, owner: str, before: str) -> bool:
+        """Make an owner's run another's; False if it is not his any more."""
+        with self._commit() as database:
+            changed = database.execute(
+                "UPDATE runs SET owner = ?, state = 'running', ended = NULL WHERE id = ? AND owner = ?",
+                (owner, run, before),
+            ).rowcount
+            return bool(changed)
+
+    def run(self, run: str) -> Run:
+        """One run.
+
+        Raises:
+            NoSuchProcess: There is none of this id.
+        """
+        found = self.runs(run)
+        if not found:
+            raise NoSuchProcess(f"There is no run {run!r}.", hint="`llmos ps --all` lists them.")
+        return found[0]
+
+    def runs(self, run: str | None = None) -> list[Run]:
+        """All runs, newest first, or the one of an id."""
+        where, values = ("WHERE runs.id = ?", (run,)) if run is not None else ("", ())
+        rows = self._read(
+            "SELECT runs.id, created, ended, state, owner, agent, tasks.body, outcomes.body FROM runs"
+            " LEFT JOIN contents AS tasks ON tasks.run = runs.id AND tasks.digest = runs.task"
+            " LEFT JOIN contents AS outcomes ON outcomes.run = runs.id AND outcomes.digest = runs.outcome"
+            f" {where} ORDER BY created DESC",
+            values,
+        )
+        return [
+            Run(name, created, ended, state, owner, agent, task or "", outcome or "")
+            for name, created, ended, state, owner, agent, task, outcome in rows
+        ]
+
+    # -- processes
+
+    def enter_process(self, run: str, path: str, parent: str, agent: str) -> None:
+        """A process begins; one that is there already (of a resumed run) runs again."""
+        with self._commit() as database:
+            database.execute(
+                "INSERT INTO processes (run, path, parent, agent, state, started) VALUES (?, ?, ?, ?, 'running', ?)"
+                " ON CONFLICT DO UPDATE SET state = 'running', ended = NULL",
+                (run, path, parent, agent, self._clock()),
+            )
+
+    def leave_process(self, run: str, path: str, state: str) -> None:
+        """A process has ended."""
+        with self._commit() as database:
+            database.execute(
+                "UPDATE processes SET state = ?, ended = ? WHERE run = ? AND path = ?",
+                (state, self._clock(), run, path),
+            )
+
+    def processes(self, run: str) -> list[tuple[str, str, str, str, float, float | None]]:
+        """Path, parent, agent, state, start and end of a run's processes, in the order they began."""
+        return self._read(
+            "SELECT path, parent, agent, state, started, ended FROM processes WHERE run = ? ORDER BY started", (run,)
+        )
+
+    # -- calls
+
+    def find(self, run: str, path: str, number: int, kind: Kind, arguments: str) -> Record | None:
+        """What is known of a call that code makes (again); None if it never came so far.
+
+        Raises:
+            JournalMismatch: Another call stands in its place.
+            StorageError: Its contents were forgotten.
+        """
+        row = self._one(
+            "SELECT kind, title, asked, answered, started, ended, failed FROM calls"
+            " WHERE run = ? AND path = ? AND number = ?",
+            (run, path, number),
+        )
+        if row is None:
+            return None
+        if row[0] != kind or row[2] != self._digest(run, arguments):
+            raise JournalMismatch(
+                f"Call {number} of process {path!r} in run {run!r} was {row[0]!r} ({row[1]}), now it is {kind!r}"
+                f" with {'other arguments' if row[0] == kind else 'arguments'} {arguments[:200]}.",
+                hint="The agent's code or settings have changed since: start a new run.",
+            )
+        result = "" if row[3] is None else self._content(run, row[3])
+        if result is None:
+            raise StorageError(
+                f"The result of call {number} of process {path!r} in run {run!r} was forgotten.",
+                hint="Such a run can be looked at, not resumed.",
+            )
+        return Record(path, number, kind, row[1], arguments, result, row[4], row[5], bool(row[6]))
+
+    def intend(
+        self, run: str, path: str, number: int, kind: Kind, title: str, arguments: str, *, durable: bool = False
+    ) -> None:
+        """The row before a call. With `durable` it survives a power cut."""
+        with self._commit(durable) as database:
+            digest = self._keep(run, arguments)
+            database.execute(
+                "INSERT INTO calls (run, path, number, kind, title, asked, started) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (run, path, number, kind, title[:200], digest, self._clock()),
+            )
+            self._link(run, path, number, kind, "intent", digest)
+
+    def finish(
+        self,
+        run: str,
+        path: str,
+        number: int,
+        result: str,
+        *,
+        failed: bool = False,
+        durable: bool = False,
+        letter: tuple[str, str] | None = None,
+        read: tuple[str, int] | None = None,
+    ) -> None:
+        """The row after a call.
+
+        Args:
+            letter: For `send`, in the same commit: the receiver's path and the body.
+            read: For `receive`, in the same commit: sender and number of the letter.
+        """
+        with self._commit(durable) as database:
+            digest = self._keep(run, result)
+            database.execute(
+                "UPDATE calls SET answered = ?, ended = ?, failed = ? WHERE run = ? AND path = ? AND number = ?",
+                (digest, self._clock(), failed, run, path, number),
+            )
+            if letter is not None:
+                database.execute(
+                    "INSERT INTO letters (run, sender, number, receiver, digest) VALUES (?, ?, ?, ?, ?)",
+                    (run, path, number, letter[0], self._keep(run, letter[1])),
+                )
+            if read is not None:
+                database.execute(
+                    "UPDATE letters SET read = 1 WHERE run = ? AND sender = ? AND number = ?", (run, *read)
+                )
+            self._link(run, path, number, "call", "failed" if failed else "done", digest)
+
+    def record(self, run: str, path: str, number: int, kind: Kind, title: str, arguments: str, result: str) -> None:
+        """Intent and outcome at once, of a call that has no effect outside: clock, random numbers, winners."""
+        with self._commit() as database:
+            asked, answered = self._keep(run, arguments), self._keep(run, result)
+            now = self._clock()
+            database.execute(
+                "INSERT INTO calls (run, path, number, kind, title, asked, answered, started, ended)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET answered = excluded.answered,"
+                " ended = excluded.ended",
+                (run, path, number, kind, title[:200], asked, answered, now, now),
+            )
+            self._link(run, path, number, kind, "done", answered)
+
+    def calls(self, run: str, path: str | None = None) -> list[Record]:
+        """All calls of a run, or of one of its processes, in the order they began."""
+        where, values = ("AND calls.path = ?", (run, path)) if path is not None else ("", (run,))
+        rows = self._read(
+            "SELECT calls.path, number, kind, title, askings.body, answers.body, started, ended, failed FROM calls"
+            " LEFT JOIN contents AS askings ON askings.run = calls.run AND askings.digest = asked"
+            " LEFT JOIN contents AS answers ON answers.run = calls.run AND answers.digest = answered"
+            f" WHERE calls.run = ? {where} ORDER BY started, calls.path, number",
+            values,
+        )
+        return [
+            Record(place, number, kind, title, asked or "", answered or "", started, ended, bool(failed))
+            for place, number, kind, title, asked, answered, started, ended, failed in rows
+        ]
+
+    def letters(self, run: str) -> list[Letter]:
+        """What was sent in a run and not received, oldest first."""
+        rows = self._read(
+            "SELECT sender, letters.number, receiver, body FROM letters JOIN contents USING (run, digest)"
+            " JOIN calls ON calls.run = letters.run AND calls.path = sender AND calls.number = letters.number"
+            " WHERE letters.run = ? AND NOT read ORDER BY calls.ended",
+            (run,),
+        )
+        return [Letter(*row) for row in rows]
+
+    # -- files as they were
+
+    def keep_file(self, run: str, path: str, number: int, file: str, copy: str) -> None:
+        """A call is about to change a file; `copy` is what it was, "" for a file that did not exist."""
+        with self._commit(True) as database:
+            database.execute(
+                "INSERT INTO kept (run, path, number, file, copy) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (run, path, number, file, copy),
+            )
+
+    def kept_after(self, run: str, path: str, number: int, file: str, after: str) -> None:
+        """Enter the digest of a file after the call, by which `undo` sees whether somebody else changed it since."""
+        with self._commit() as database:
+            database.execute(
+                "UPDATE kept SET after = ? WHERE run = ? AND path = ? AND number = ? AND file = ?",
+                (after, run, path, number, file),
+            )
+
+    def kept(self, run: str) -> list[Kept]:
+        """What can be undone, the last change first."""
+        rows = self._read(
+            "SELECT kept.path, kept.number, file, copy, after FROM kept JOIN calls USING (run, path, number)"
+            " WHERE run = ? AND NOT undone ORDER BY calls.started DESC, kept.path DESC, kept.number DESC",
+            (run,),
+        )
+        return [Kept(row[0], row[1], row[2], row[3] or "", row[4] or "") for row in rows]
+
+    def undone(self, run: str, kept: Kept) -> None:
+        """Enter that a change was taken back."""
+        with self._commit(True) as database:
+            database.execute(
+                "UPDATE kept SET undone = 1 WHERE run = ? AND path = ? AND number = ? AND file = ?",
+                (run, kept.path, kept.number, kept.file),
+            )
+            self._link(run, kept.path, kept.number, "undo", "done", self._digest(run, kept.file))
+
+    # -- grants
+
+    def put_grant(self, grant: str, body: str) -> None:
+        """Enter a standing permission."""
+        with self._commit(True) as database:
+            database.execute("INSERT INTO grants (id, body) VALUES (?, ?)", (grant, body))
+            self._link("", "", 0, "grant", grant, hashlib.sha256(body.encode()).digest())
+
+    def use_grant(self, grant: str) -> None:
+        """Count a call that a grant covered."""
+        with self._commit() as database:
+            database.execute("UPDATE grants SET used = used + 1 WHERE id = ?", (grant,))
+
+    def revoke_grant(self, grant: str) -> bool:
+        """End a grant; False if there is none of this id."""
+        with self._commit(True) as database:
+            found = database.execute("UPDATE grants SET revoked = 1 WHERE id = ? AND NOT revoked", (grant,)).rowcount
+            if found:
+                self._link("", "", 0, "grant", "revoked", hashlib.sha256(grant.encode()).digest())
+            return bool(found)
+
+    def grants(self) -> list[tuple[str, int]]:
+        """Bodies of the grants in force, and how often each was used."""
+        return self._read("SELECT body, used FROM grants WHERE NOT revoked ORDER BY id", ())
+
+    # -- keeping and forgetting
+
+    def forget(self, run: str) -> None:
+        """Remove all contents of a run: what was asked, answered, sent. Its rows and the audit chain stay."""
+        with self._commit(True) as database:
+            database.execute("DELETE FROM contents WHERE run = ?", (run,))
+            database.execute("UPDATE runs SET salt = NULL WHERE id = ?", (run,))
+            self._link(run, "", 0, "run", "forgotten", b"")
+        self._salts.pop(run, None)
+        with self._trouble("cleaned"):
+            self._database.execute("PRAGMA incremental_vacuum")
+
+    def audit(self) -> Finding | None:
+        """Check the whole chain against the head and against the calls; None if it is sound."""
+        head = self._head.read()
+        return verify(self._read("SELECT number, row, chain FROM audit ORDER BY number", ()), head)
+
+    # -- inside
+
+    def _digest(self, run: str, body: str) -> bytes:
+        """A hash keyed by the run's salt: when that is gone, nobody can guess at what was hashed."""
+        salt = self._salts.get(run)
+        if salt is None:
+            row = self._one("SELECT salt FROM runs WHERE id = ?", (run,))
+            if row is None or row[0] is None:
+                raise StorageError(f"The contents of run {run!r} were forgotten.", hint="Start a new run.")
+            salt = self._salts[run] = row[0]
+        return hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=32, key=salt).digest()
+
+    def _keep(self, run: str, body: str) -> bytes:
+        digest = self._digest(run, body)
+        self._database.execute(
+            "INSERT INTO contents (run, digest, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (run, digest, body)
+        )
+        return digest
+
+    def _content(self, run: str, digest: bytes) -> str | None:
+        row = self._one("SELECT body FROM contents WHERE run = ? AND digest = ?", (run, digest))
+        return None if row is None else str(row[0])
+
+    def _link(self, run: str, path: str, number: int, kind: str, what: str, digest: bytes) -> None:
+        """Append to the audit chain, within the commit under way."""
+        end = self._one("SELECT number, chain FROM audit ORDER BY number DESC LIMIT 1", ()) or (0, GENESIS)
+        row = f"{self._clock():.6f} {run} {path} {number} {kind} {what} {digest.hex()}".encode()
+        chain = link(end[1], row)
+        self._database.execute("INSERT INTO audit (number, row, chain) VALUES (?, ?, ?)", (end[0] + 1, row, chain))
+        self._end = (end[0] + 1, chain)
+
+    @contextmanager
+    def _commit(self, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it or nothing."""
+        synchronous = durable or self._durable
+        with self._trouble("written"):
+            if synchronous != self._synchronous:
+                self._database.execute(f"PRAGMA synchronous={'FULL' if synchronous else 'NORMAL'}")
+                self._synchronous = synchronous
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                self._end = None
+                raise
+        if self._end is not None:
+            self._head.write(*self._end)
+            self._end = None
+
+    def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        with self._trouble("read"):
+            return self._database.execute(query, values).fetchall()
+
+    def _one(self, query: str, values: tuple[Any, ...]) -> Any | None:  # noqa: ANN401  # a row of any columns
+        with self._trouble("read"):
+            return self._database.execute(query, values).fetchone()
+
+    @contextmanager
+    def _trouble(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            hint = "Free some disk space and try again."
+            if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
+                hint = f"Move the journal in {str(self.folder)!r} aside to begin a new one; other data is not affected."
+            raise StorageError(
+                f"The journal in {str(self.folder)!r} could not be {what}: {error}.", hint=hint
+            ) from error

@@ -1,0 +1,495 @@
+"""The running system: process table, signals, limits, grants, and runs that begin, end, resume and replay.
+
+It holds what processes use (engine, tools, policy, approver, memory, secrets, journal) and hands it to their calls.
+Knows no implementation of any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from llmos.errors import BadArguments, Interrupted, LlmosError, NobodyThere, NoSuchProcess
+from llmos.events import KernelEvent, Notice, ProcessChanged, Token
+from llmos.kernel.budget import DEFAULT, Budget, Meter
+from llmos.kernel.calls import Approval, Decision, Grant, Level, ProposedCall, Reply
+from llmos.kernel.journal import Journal, Letter, RunState, canonical
+from llmos.kernel.limits import Limit
+from llmos.kernel.process import AgentCode, Branch, Child, Entry, Process, State
+from llmos.kernel.protocols import Approver, Device, Engine, Memo, Policy, Store, Vault
+from llmos.messages import Context, Priority, Sampling, new_id
+from llmos.wire import ErrorData
+
+Listener = Callable[[KernelEvent | Token | Notice], None]
+
+_THINKS = 64
+_GRACE_SECONDS = 5.0
+
+
+class Nobody:
+    """The approver where there is none: every question finds nobody."""
+
+    async def approve(self, approval: Approval, /) -> Reply:
+        """Find nobody."""
+        raise NobodyThere("Nobody is there to approve.", hint="Grant it beforehand, or run it in a terminal.")
+
+    async def answer(self, pid: str, question: str, /) -> str:
+        """Find nobody."""
+        raise NobodyThere(f"Nobody is there to answer: {question}", hint="Run it in a terminal.")
+
+
+class Scratch:
+    """A memory that ends with the system: texts, found by the words they share with a query."""
+
+    def __init__(self) -> None:
+        self._memos: dict[str, Memo] = {}
+
+    async def remember(self, text: str, /, *, label: Any, source: str = "", key: str = "") -> None:  # noqa: ANN401
+        """Keep a text."""
+        self._memos.setdefault(key or new_id(), Memo(text, label, source))
+
+    async def recall(self, query: str, /, *, limit: int = 5) -> tuple[Memo, ...]:
+        """The texts with most words of the query."""
+        words = set(query.casefold().split())
+        scored = [
+            replace(memo, score=len(words & set(memo.text.casefold().split())) / max(len(words), 1))
+            for memo in self._memos.values()
+        ]
+        return tuple(sorted((memo for memo in scored if memo.score), key=lambda memo: -memo.score)[:limit])
+
+
+class NoSecrets:
+    """The vault where there is none."""
+
+    def resolve(self, tool: str, arguments: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """The arguments as they are."""
+        return arguments
+
+    def redact(self, text: str, /) -> str:
+        """The text as it is."""
+        return text
+
+
+class Grants:
+    """Standing permissions, in the journal."""
+
+    def __init__(self, journal: Journal, clock: Callable[[], float] = time.time) -> None:
+        self._journal, self._clock = journal, clock
+
+    def add(self, grant: Grant) -> None:
+        """Enter one."""
+        self._journal.put_grant(grant.id, canonical(asdict(grant)))
+
+    def use(self, grant: str) -> None:
+        """Count a call that it covered."""
+        self._journal.use_grant(grant)
+
+    def revoke(self, grant: str) -> bool:
+        """End one; False if there is none of this id."""
+        return self._journal.revoke_grant(grant)
+
+    def of(self, run: str | None = None) -> tuple[Grant, ...]:
+        """Those in force, for a run or for all runs, with the calls they still cover."""
+        found: list[Grant] = []
+        for body, used in self._journal.grants():
+            data = json.loads(body)
+            data["targets"] = {name: tuple(patterns) for name, patterns in data["targets"].items()}
+            data["tools"], data["origins"] = tuple(data["tools"]), tuple(data["origins"])
+            grant = Grant(**data)
+            left = None if grant.calls is None else grant.calls - used
+            in_force = (left is None or left > 0) and (grant.expires is None or grant.expires > self._clock())
+            if in_force and grant.run in ("", run or ""):
+                found.append(replace(grant, calls=left))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a run was started with: enough to start it again.
+
+    Attributes:
+        arguments: What the agent's function gets, JSON data.
+        words: The user's words: by default the arguments that are texts.
+    """
+
+    agent: str
+    arguments: tuple[Any, ...] = ()
+    words: tuple[str, ...] = ()
+    level: Level = "L3"
+    priority: Priority = "interactive"
+    workspace: str = "."
+    budget: Budget = field(default_factory=lambda: DEFAULT)
+
+    def to_json(self) -> str:
+        """As the journal keeps it."""
+        return canonical(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Task:
+        """What `to_json` wrote."""
+        data = json.loads(text)
+        budget = Budget(**data.pop("budget"))
+        return cls(**{**data, "arguments": tuple(data["arguments"]), "words": tuple(data["words"])}, budget=budget)
+
+
+class System:
+    """Runs processes. Belongs to one event loop.
+
+    Args:
+        engine: Gives the engine, when it is first needed.
+        agents: Code by name; what is started by name can be resumed.
+        tools: By name.
+        folder: Where runs keep their files.
+        owner: What this kernel is called in the journal.
+        max_tokens: Bound of every think; None for none but the budget's.
+        clock: Seconds since the epoch.
+        random: Numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Callable[[], Awaitable[Engine]],
+        journal: Journal,
+        policy: Policy,
+        folder: Path,
+        agents: Mapping[str, AgentCode] | None = None,
+        tools: Mapping[str, Device] | None = None,
+        approver: Approver | None = None,
+        store: Store | None = None,
+        vault: Vault | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+        owner: str = "",
+        clock: Callable[[], float] = time.time,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        self.engine, self.journal, self.policy = engine, journal, policy
+        self.agents, self.tools = dict(agents or {}), dict(tools or {})
+        self.approver: Approver = approver or Nobody()
+        self.store: Store = store or Scratch()
+        self.vault: Vault = vault or NoSecrets()
+        self.sampling, self.max_tokens = sampling or Sampling(), max_tokens
+        self.owner, self.clock, self.random = owner or new_id(), clock, random
+        self.grants = Grants(journal, clock)
+        self.replaying = False
+        self._folder = folder
+        self._limits: dict[str, Limit] = {}
+        self._table: dict[tuple[str, str], Entry] = {}
+        self._listeners: list[Listener] = []
+        self._letters: dict[str, list[Letter]] = {}
+        self._closing = False
+
+    # -- runs
+
+    def start(self, task: Task, *, code: AgentCode | None = None, deps: object = None, run: str | None = None) -> Child:
+        """Start a run's first process.
+
+        Args:
+            code: The agent's code, where the task's agent is not known by name.
+            run: The id of a run to go on with, which the caller has taken over.
+
+        Raises:
+            NoSuchProcess: There is no agent of this name.
+            StorageError: The journal can't be written.
+        """
+        code = code or self.agent(task.agent)[1]
+        resumed = run is not None
+        run = run or new_id()[:6]
+        if not resumed:
+            self.journal.open_run(run, owner=self.owner, agent=task.agent, task=task.to_json())
+        entry = Entry(
+            run=run,
+            path="0",
+            agent=task.agent,
+            meter=Meter(task.budget),
+            priority=task.priority,
+            level=task.level,
+            words=task.words or tuple(text for text in task.arguments if isinstance(text, str)),
+            workspace=Path(task.workspace).absolute(),
+            deps=deps,
+        )
+        if resumed:
+            self._letters[run] = self.journal.letters(run)
+        return self.launch(entry, code, task.arguments, Context())
+
+    def resume(self, run: str, *, code: AgentCode | None = None, deps: object = None) -> Child:
+        """Go on with a run whose kernel is gone: its code runs again, and what it did is not done again.
+
+        The caller has made sure that its owner is gone.
+
+        Raises:
+            NoSuchProcess: There is no such run, it is over, or somebody else has it.
+        """
+        known = self.journal.run(run)
+        if known.state == "done":
+            raise NoSuchProcess(f"The run {run!r} is done.", hint=f"`llmos log {run}` shows what it did.")
+        if not known.task:
+            raise NoSuchProcess(f"The contents of run {run!r} were forgotten: it can't be resumed.")
+        if not self.journal.take_run(run, owner=self.owner, before=known.owner):
+            raise NoSuchProcess(f"The run {run!r} was taken over by another kernel just now.")
+        return self.start(Task.from_json(known.task), code=code, deps=deps, run=run)
+
+    async def replay(self, run: str, *, code: AgentCode | None = None) -> Any:  # noqa: ANN401  # JSON data
+        """Run a finished run's code on its recorded outputs only; nothing is generated, and nothing happens.
+
+        Raises:
+            JournalMismatch: The code makes calls that the run did not.
+        """
+        known = self.journal.run(run)
+        task = Task.from_json(known.task)
+        mirror = System(
+            engine=_no_engine, journal=self.journal, policy=self.policy, folder=self._folder, agents=self.agents,
+            tools=self.tools, sampling=self.sampling, max_tokens=self.max_tokens, owner=self.owner,
+            clock=self.clock, random=self.random,
+        )  # fmt: skip
+        mirror.replaying = True
+        return await mirror.start(task, code=code, run=run).result()
+
+    def launch(self, entry: Entry, code: AgentCode, arguments: tuple[object, ...], context: Context) -> Child:
+        """Put a process into the table and start its code."""
+        key = (entry.run, entry.path)
+        entry.may_run.set()
+        self._table[key] = entry
+        undelivered = self._letters.get(entry.run, ())
+        entry.inbox.extend((one.sender, one.number, one.body) for one in undelivered if one.receiver == entry.path)
+        if not self.replaying:
+            parent = entry.parent.path if entry.parent is not None else ""
+            self.journal.enter_process(entry.run, entry.path, parent, entry.agent)
+        self._tell(entry)
+        entry.task = asyncio.create_task(self._live(entry, code, arguments, context), name=f"llmos {entry.pid}")
+        entry.task.add_done_callback(_look_at)
+        return Child(entry)
+
+    async def _live(self, entry: Entry, code: AgentCode, arguments: tuple[object, ...], context: Context) -> Any:  # noqa: ANN401
+        """A process's life: its code, then its children's end, then the end of the run if it is the first."""
+        outcome: object = None
+        state: State = "failed"
+        try:
+            outcome = json.loads(canonical(await code(Process(self, entry, context), *arguments)))
+            state = "done"
+            return outcome
+        except asyncio.CancelledError:
+            state = "killed"
+            raise
+        except LlmosError as error:
+            state = "killed" if isinstance(error, Interrupted) else "failed"
+            data = ErrorData.of(error)
+            outcome = {"error": data.name, "message": data.message, "hint": data.hint}
+            raise
+        except Exception as error:
+            outcome = {"error": type(error).__name__, "message": str(error), "hint": ""}
+            raise
+        finally:
+            await self._end(entry, state, outcome)
+
+    async def _end(self, entry: Entry, state: State, outcome: object) -> None:
+        for child in entry.children:
+            if child.entry.task is not None and not child.entry.task.done():
+                self.kill(child.entry)
+        tasks = [child.entry.task for child in entry.children if child.entry.task is not None]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+        finally:
+            entry.state = state
+            self._table.pop((entry.run, entry.path), None)
+        if not self.replaying and not self._closing:
+            self.journal.leave_process(entry.run, entry.path, state)
+            if entry.path == "0":
+                ended: RunState = "killed" if state == "killed" else "done" if state == "done" else "failed"
+                self.journal.close_run(entry.run, ended, canonical(outcome))
+        self._tell(entry)
+
+    # -- the table and signals
+
+    def entries(self) -> list[Entry]:
+        """Every live process, in the order they began."""
+        return list(self._table.values())
+
+    def living(self, run: str, pid: str) -> Entry:
+        """A live process of a run.
+
+        Raises:
+            NoSuchProcess: It has ended, or never was.
+        """
+        for entry in self._table.values():
+            if entry.run == run and entry.pid == pid:
+                return entry
+        raise NoSuchProcess(f"There is no live process {pid!r}.", hint="`llmos ps` lists them.")
+
+    def find(self, pid: str) -> Entry:
+        """A live process by its id.
+
+        Raises:
+            NoSuchProcess: It has ended, or never was.
+        """
+        return self.living(pid.partition(".")[0], pid)
+
+    def stop(self, entry: Entry) -> None:
+        """Hold a process and its children at their next system call."""
+
+        def hold(one: Entry) -> None:
+            one.may_run.clear()
+            self._set(one, "stopped")
+
+        self._for_all(entry, hold)
+
+    def go_on(self, entry: Entry) -> None:
+        """Let stopped processes go on."""
+
+        def release(one: Entry) -> None:
+            one.may_run.set()
+            self._set(one, "running")
+
+        self._for_all(entry, release)
+
+    def interrupt(self, entry: Entry) -> None:
+        """Raise `Interrupted` in a process, at the call it is in or its next one; it may finish with what it has."""
+        entry.interrupted = "interrupt"
+        entry.may_run.set()
+        if entry.doing and entry.task is not None:
+            entry.task.cancel()
+
+    def kill(self, entry: Entry) -> None:
+        """End a process and all its children at once."""
+        self._for_all(entry, self._kill)
+
+    def check_signals(self, entry: Entry) -> None:
+        """Obey a pending signal.
+
+        Raises:
+            Interrupted: There is one.
+        """
+        if entry.interrupted == "kill":
+            raise Interrupted(f"Process {entry.pid!r} was killed.")
+        if entry.interrupted:
+            entry.interrupted = ""
+            raise Interrupted(f"Process {entry.pid!r} was interrupted.", hint="What it did so far is kept.")
+
+    async def close(self) -> None:
+        """Leave all runs as they are, to be resumed later, and wait until their code has ended."""
+        self._closing = True
+        entries = self.entries()
+        for entry in entries:
+            self._kill(entry)
+        tasks = [entry.task for entry in entries if entry.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+
+    def _kill(self, entry: Entry) -> None:
+        if entry.interrupted == "kill":
+            return  # a second cancellation would disturb its end
+        entry.interrupted = "kill"
+        entry.may_run.set()
+        if entry.task is not None:
+            entry.task.cancel()
+
+    def _for_all(self, entry: Entry, do: Callable[[Entry], None]) -> None:
+        do(entry)
+        for child in entry.children:
+            if (child.entry.run, child.entry.path) in self._table:
+                self._for_all(child.entry, do)
+
+    def _set(self, entry: Entry, state: State) -> None:
+        entry.state = state
+        self._tell(entry)
+
+    # -- what processes use
+
+    def agent(self, agent: str | AgentCode) -> tuple[str, AgentCode]:
+        """Name and code of an agent.
+
+        Raises:
+            NoSuchProcess: There is none of this name.
+        """
+        if not isinstance(agent, str):
+            name = getattr(agent, "__name__", "agent")
+            return name, agent
+        if agent not in self.agents:
+            known = ", ".join(sorted(self.agents)) or "none"
+            raise NoSuchProcess(f"There is no agent {agent!r}.", hint=f"Known: {known}.")
+        return agent, self.agents[agent]
+
+    def device(self, tool: str) -> Device:
+        """A tool by name.
+
+        Raises:
+            BadArguments: There is none of this name.
+        """
+        if tool not in self.tools:
+            raise BadArguments(f"There is no tool {tool!r}.", hint=f"There are: {', '.join(sorted(self.tools))}.")
+        return self.tools[tool]
+
+    def place(self, branch: Branch, kind: str, places: int = _THINKS) -> AbstractAsyncContextManager[None]:
+        """A place among the calls of a kind that may run at once."""
+        limit = self._limits.setdefault(kind, Limit(places))
+        left = branch.entry.meter.left("seconds")
+        return limit.place(branch.entry.priority, branch.entry.agent, seconds=None if left == float("inf") else left)
+
+    def run_folder(self, run: str) -> Path:
+        """A run's own folder."""
+        folder = self._folder / run
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    @contextmanager
+    def waiting_for_a_person(self, entry: Entry) -> Generator[None]:
+        """Don't count this time against the budget."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            entry.meter.pardon(time.monotonic() - started)
+
+    def redact(self, text: str) -> str:
+        """A text without secrets."""
+        return self.vault.redact(text)
+
+    def redacted(self, data: dict[str, Any]) -> dict[str, Any]:
+        """JSON data without secrets."""
+        before = canonical(data)
+        after = self.vault.redact(before)
+        return data if after == before else json.loads(after)
+
+    # -- telling
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have every event told; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def emit(self, event: KernelEvent | Token | Notice) -> None:
+        """Tell an event."""
+        for listener in tuple(self._listeners):
+            listener(event)
+
+    def progress(self, pid: str, text: str) -> None:
+        """Tell how a tool gets on."""
+        self.emit(Notice(text=f"{pid}: {self.redact(text)}"))
+
+    def decided(self, pid: str, call: ProposedCall, decision: Decision) -> None:
+        """Tell what the policy decided."""
+        if decision.verdict != "allow":
+            self.emit(Notice(text=f"{pid}: {call.tool}: {decision.verdict}: {decision.reason}"))
+
+    def _tell(self, entry: Entry) -> None:
+        parent = entry.parent.pid if entry.parent is not None else ""
+        self.emit(ProcessChanged(pid=entry.pid, agent=entry.agent, state=entry.state, parent=parent))
+
+
+async def _no_engine() -> Engine:
+    raise Interrupted("A replay has no engine: it uses recorded outputs only.")
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """Take note of a task's error: nobody may ever wait for it."""
+    if not task.cancelled():
+        task.exception()
