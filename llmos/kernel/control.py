@@ -22,7 +22,7 @@ from typing import Any
 from llmos import wire
 from llmos.errors import LlmosError, NoSuchProcess, RunError, StorageError
 from llmos.events import CallEnded, CallStarted, Notice, ProcessChanged, Token
-from llmos.kernel.process import Entry
+from llmos.kernel.entry import Entry
 from llmos.kernel.system import System
 from llmos.messages import new_id
 

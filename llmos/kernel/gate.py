@@ -36,14 +36,14 @@ from llmos.kernel.protocols import Access, Device
 from llmos.messages import new_id
 
 if TYPE_CHECKING:
-    from llmos.kernel.process import Branch
+    from llmos.kernel.branch import Branch
 
 _OUTSIDE = ("external", "irreversible")
 
 
 async def act(branch: Branch, tool: str, arguments: Mapping[str, Any], provenance: Mapping[str, Provenance]) -> Result:
     """See `Branch.act`."""
-    device = branch.system.device(tool)
+    device = branch.device(tool)
     checked = device.check(arguments)
     call = ProposedCall(tool, device.traits, checked, provenance)
     effect = device.traits.effect

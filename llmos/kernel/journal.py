@@ -12,7 +12,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -469,7 +469,7 @@ class Journal:
         self._end = (end[0] + 1, chain)
 
     @contextmanager
-    def _commit(self, durable: bool = False) -> Iterator[sqlite3.Connection]:
+    def _commit(self, durable: bool = False) -> Generator[sqlite3.Connection]:
         """One transaction: all of it or nothing."""
         synchronous = durable or self._durable
         with self._trouble("written"):
@@ -498,7 +498,7 @@ class Journal:
             return self._database.execute(query, values).fetchone()
 
     @contextmanager
-    def _trouble(self, what: str) -> Iterator[None]:
+    def _trouble(self, what: str) -> Generator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:

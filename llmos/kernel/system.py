@@ -10,19 +10,22 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llmos.errors import BadArguments, Interrupted, LlmosError, NobodyThere, NoSuchProcess
+from llmos import wire
+from llmos.errors import Interrupted, LlmosError, NobodyThere, NoSuchProcess, StorageError
 from llmos.events import KernelEvent, Notice, ProcessChanged, Token
+from llmos.kernel.branch import Branch
 from llmos.kernel.budget import DEFAULT, Budget, Meter
 from llmos.kernel.calls import Approval, Decision, Grant, Level, ProposedCall, Reply
+from llmos.kernel.entry import AgentCode, Entry, State
 from llmos.kernel.journal import Journal, Letter, RunState, canonical
 from llmos.kernel.limits import Limit
-from llmos.kernel.process import AgentCode, Branch, Child, Entry, Process, State
+from llmos.kernel.process import Child, Process
 from llmos.kernel.protocols import Approver, Device, Engine, Memo, Policy, Store, Vault
 from llmos.messages import Context, Priority, Sampling, new_id
 from llmos.wire import ErrorData
@@ -117,6 +120,7 @@ class Task:
     Attributes:
         arguments: What the agent's function gets, JSON data.
         words: The user's words: by default the arguments that are texts.
+        context: The conversation so far, as a line of `wire`; empty for none.
     """
 
     agent: str
@@ -125,7 +129,16 @@ class Task:
     level: Level = "L3"
     priority: Priority = "interactive"
     workspace: str = "."
-    budget: Budget = field(default_factory=lambda: DEFAULT)
+    budget: Budget = DEFAULT
+    context: str = ""
+
+    @property
+    def begins_with(self) -> Context:
+        """The context that its process begins with."""
+        known = wire.decode(self.context.encode()) if self.context else Context()
+        if not isinstance(known, Context):
+            raise StorageError("A run was started with a context that is none.", hint="Start a new run.")
+        return known
 
     def to_json(self) -> str:
         """As the journal keeps it."""
@@ -135,8 +148,9 @@ class Task:
     def from_json(cls, text: str) -> Task:
         """What `to_json` wrote."""
         data = json.loads(text)
-        budget = Budget(**data.pop("budget"))
-        return cls(**{**data, "arguments": tuple(data["arguments"]), "words": tuple(data["words"])}, budget=budget)
+        data["budget"] = Budget(**data["budget"])
+        data["arguments"], data["words"] = tuple(data["arguments"]), tuple(data["words"])
+        return cls(**data)
 
 
 class System:
@@ -189,11 +203,21 @@ class System:
 
     # -- runs
 
-    def start(self, task: Task, *, code: AgentCode | None = None, deps: object = None, run: str | None = None) -> Child:
+    def start(
+        self,
+        task: Task,
+        *,
+        code: AgentCode | None = None,
+        deps: object = None,
+        tools: Iterable[Device] | None = None,
+        run: str | None = None,
+    ) -> Child:
         """Start a run's first process.
 
         Args:
             code: The agent's code, where the task's agent is not known by name.
+            deps: The application's typed context, for its tools and agents.
+            tools: What the run may call; all of the system's if None.
             run: The id of a run to go on with, which the caller has taken over.
 
         Raises:
@@ -215,12 +239,20 @@ class System:
             words=task.words or tuple(text for text in task.arguments if isinstance(text, str)),
             workspace=Path(task.workspace).absolute(),
             deps=deps,
+            devices=self.tools if tools is None else {tool.spec.name: tool for tool in tools},
         )
         if resumed:
             self._letters[run] = self.journal.letters(run)
-        return self.launch(entry, code, task.arguments, Context())
+        return self.launch(entry, code, task.arguments, task.begins_with)
 
-    def resume(self, run: str, *, code: AgentCode | None = None, deps: object = None) -> Child:
+    def resume(
+        self,
+        run: str,
+        *,
+        code: AgentCode | None = None,
+        deps: object = None,
+        tools: Iterable[Device] | None = None,
+    ) -> Child:
         """Go on with a run whose kernel is gone: its code runs again, and what it did is not done again.
 
         The caller has made sure that its owner is gone.
@@ -235,7 +267,7 @@ class System:
             raise NoSuchProcess(f"The contents of run {run!r} were forgotten: it can't be resumed.")
         if not self.journal.take_run(run, owner=self.owner, before=known.owner):
             raise NoSuchProcess(f"The run {run!r} was taken over by another kernel just now.")
-        return self.start(Task.from_json(known.task), code=code, deps=deps, run=run)
+        return self.start(Task.from_json(known.task), code=code, deps=deps, tools=tools, run=run)
 
     async def replay(self, run: str, *, code: AgentCode | None = None) -> Any:  # noqa: ANN401  # JSON data
         """Run a finished run's code on its recorded outputs only; nothing is generated, and nothing happens.
@@ -417,16 +449,6 @@ class System:
             known = ", ".join(sorted(self.agents)) or "none"
             raise NoSuchProcess(f"There is no agent {agent!r}.", hint=f"Known: {known}.")
         return agent, self.agents[agent]
-
-    def device(self, tool: str) -> Device:
-        """A tool by name.
-
-        Raises:
-            BadArguments: There is none of this name.
-        """
-        if tool not in self.tools:
-            raise BadArguments(f"There is no tool {tool!r}.", hint=f"There are: {', '.join(sorted(self.tools))}.")
-        return self.tools[tool]
 
     def place(self, branch: Branch, kind: str, places: int = _THINKS) -> AbstractAsyncContextManager[None]:
         """A place among the calls of a kind that may run at once."""

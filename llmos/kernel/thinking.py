@@ -6,6 +6,7 @@ that, so that a resumed run needs no engine for what it has thought already. Kno
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from llmos import wire
 from llmos.errors import BudgetExceeded, ConstraintError, EngineError
 from llmos.events import Finished, Token, Usage
+from llmos.kernel.entry import Thought
 from llmos.messages import (
     Choices,
     Constraint,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from llmos.events import EngineEvent
-    from llmos.kernel.process import Branch, Thought
+    from llmos.kernel.branch import Branch
 
 _SHOWN = 80
 
@@ -53,8 +55,6 @@ class Wish:
 
 async def say(branch: Branch, wish: Wish) -> Thought[Any]:
     """Generate text, an action or a value; see `Branch.think`."""
-    from llmos.kernel.process import Thought
-
     context = _prompted(branch.context, wish.prompt)
     constraint = _constraint(branch, wish)
     sampling = wish.sampling or branch.system.sampling
@@ -92,8 +92,6 @@ async def choose(
     branch: Branch, prompt: str | None, choices: tuple[str, ...], baseline: str | None, temperature: float
 ) -> Thought[str]:
     """Compare choices by their likelihoods; see `Branch.think`."""
-    from llmos.kernel.process import Thought
-
     context = _prompted(branch.context, prompt)
 
     async def work(number: int) -> dict[str, Any]:
@@ -127,14 +125,15 @@ async def choose(
         "temperature": temperature,
     }
     data = await branch.call("think", _title(context), arguments, work)
-    choice = choices[data["choice"]]
+    chosen: int = data["choice"]
+    choice = choices[chosen]
     branch.context = context.add(Message("assistant", choice))
     branch.told = len(branch.context.messages)
-    probabilities = tuple(data["probabilities"])
+    probabilities: tuple[float, ...] = tuple(data["probabilities"])
     return Thought(
         value=choice,
         text=choice,
-        confidence=probabilities[data["choice"]] if probabilities else None,
+        confidence=probabilities[chosen] if probabilities else None,
         probabilities=probabilities,
         usage=Usage(**data["usage"]),
     )
@@ -239,7 +238,7 @@ def _constraint(branch: Branch, wish: Wish) -> Constraint | None:
         return wish.constraint
     forms: list[dict[str, Any]] = []
     for name in wish.actions:
-        spec = branch.system.device(name).spec
+        spec = branch.device(name).spec
         forms.append(
             {
                 "type": "object",
@@ -252,8 +251,6 @@ def _constraint(branch: Branch, wish: Wish) -> Constraint | None:
 
 
 def _action(text: str, reason: str) -> ToolCall:
-    import json
-
     try:
         data = json.loads(text)
         return ToolCall(data["tool"], data["arguments"])

@@ -87,14 +87,14 @@ async def test_a_resumed_run_finds_its_calls_answered(make_system: MakeSystem) -
     crash = False
 
     async def shorter(process: Process) -> str:
-        process.now(), process.random()
+        assert process.now() + process.random() > 0
         lives.append([(await process.think("Another?")).text])
         return ""
 
-    with pytest.raises(JournalMismatch, match="Call 3 of process '0'.*Another"):
+    with pytest.raises(JournalMismatch, match=r"Call 3 of process '0'.*Another"):
         await make_system(shorter, tools=(lever,)).resume(pid, code=shorter).result()
     second = make_system(agent, engine=engine, tools=(lever,))
-    with pytest.raises(JournalMismatch, match="Call 5 .*'sleep'"):
+    with pytest.raises(JournalMismatch, match=r"Call 5 .*'sleep'"):
         await second.resume(pid).result()
     crash = True
     assert lives[0] == lives[-1]
@@ -337,7 +337,7 @@ async def test_a_race_has_the_same_winner_again(make_system: MakeSystem) -> None
             await asyncio.sleep(delays[n])
             return (await branches[n].think(f"{n}?")).text
 
-        return list(await process.race(*[lambda n=n: run(n) for n in range(3)]))  # type: ignore[misc]
+        return list(await process.race(*[lambda n=n: run(n) for n in range(3)]))
 
     system = make_system(agent)
     child = system.start(Task(agent="agent"))

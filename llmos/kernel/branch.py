@@ -1,0 +1,455 @@
+"""A context with the system calls that work on it: think, act, recall, remember, ask, and what replays time and chance.
+
+A call is numbered, journaled before and after, and answered from the journal when its run is resumed. Knows no tool,
+model or terminal: the `System` gives it what it may use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+from llmos.errors import (
+    BadArguments,
+    BudgetExceeded,
+    EngineClosed,
+    EngineCrashed,
+    Interrupted,
+    JournalMismatch,
+    LlmosError,
+    RemoteError,
+    StorageError,
+    Unfinished,
+)
+from llmos.events import CallEnded, CallStarted
+from llmos.kernel import gate, thinking
+from llmos.kernel.budget import Meter
+from llmos.kernel.calls import Observed, Provenance, Result
+from llmos.kernel.entry import Entry, Thought
+from llmos.kernel.journal import Kind, Record, canonical
+from llmos.kernel.protocols import Device, Memo
+from llmos.messages import Constraint, Context, Message, Sampling, ToolCall
+from llmos.wire import ErrorData
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from llmos.kernel.system import System
+
+T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound="BaseModel")
+
+# What says nothing about the call itself: it is tried again when the run is resumed.
+_PASSING = (
+    BudgetExceeded,
+    EngineClosed,
+    EngineCrashed,
+    Interrupted,
+    JournalMismatch,
+    RemoteError,
+    StorageError,
+    Unfinished,
+)
+
+
+class Branch:
+    """A context and the system calls that work on it. Made by `Process.fork`; the process itself is one too.
+
+    Attributes:
+        context: The context window's contents.
+        told: How many of its messages the last `think` had before it.
+    """
+
+    def __init__(self, system: System, entry: Entry, path: str, context: Context) -> None:
+        self.system, self.entry, self.path = system, entry, path
+        self.context = context
+        self.told = 0
+        self._number = 0
+        self._forks = 0
+
+    @property
+    def pid(self) -> str:
+        """Its process's id."""
+        return self.entry.pid
+
+    @property
+    def budget(self) -> Meter:
+        """What its process has used and has left."""
+        return self.entry.meter
+
+    @property
+    def deps(self) -> Any:  # noqa: ANN401  # the application's own type
+        """The typed context that the embedding application gave to the run."""
+        return self.entry.deps
+
+    def device(self, tool: str) -> Device:
+        """A tool that this run may call.
+
+        Raises:
+            BadArguments: There is none of this name.
+        """
+        if tool not in self.entry.devices:
+            known = ", ".join(sorted(self.entry.devices)) or "none"
+            raise BadArguments(f"There is no tool {tool!r}.", hint=f"There are: {known}.")
+        return self.entry.devices[tool]
+
+    def hear(self, *messages: Message) -> None:
+        """Add messages to the context; they are read at the next `think`."""
+        self.context = self.context.add(*messages)
+
+    # -- think
+
+    @overload
+    async def think(
+        self,
+        prompt: str | None = None,
+        *,
+        output: type[ModelT],
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+    ) -> Thought[ModelT]: ...
+
+    @overload
+    async def think(
+        self, prompt: str | None = None, *, actions: Sequence[str], sampling: Sampling | None = None
+    ) -> Thought[ToolCall]: ...
+
+    @overload
+    async def think(
+        self,
+        prompt: str | None = None,
+        *,
+        choices: Sequence[str],
+        baseline: str | None = None,
+        temperature: float = 1.0,
+    ) -> Thought[str]: ...
+
+    @overload
+    async def think(
+        self,
+        prompt: str | None = None,
+        *,
+        constraint: Constraint | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> Thought[str]: ...
+
+    async def think(
+        self,
+        prompt: str | None = None,
+        *,
+        output: type[BaseModel] | None = None,
+        actions: Sequence[str] | None = None,
+        choices: Sequence[str] | None = None,
+        baseline: str | None = None,
+        temperature: float = 1.0,
+        constraint: Constraint | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> Thought[Any]:
+        """Continue the context.
+
+        Args:
+            prompt: A user turn to add first.
+            output: The answer is a value of this pydantic model.
+            actions: The answer is a call of one of these tools, valid by construction.
+            choices: The answer is one of these, by comparing their likelihoods; with probabilities.
+            baseline: For `choices`: a turn without the question's content, by which the model's bias for a choice is
+                taken out (see `Score.baseline`).
+            temperature: For `choices`: divides the log-likelihoods (see `Score.temperature`).
+            constraint: What the answer may look like.
+            sampling: How tokens are chosen, by default as in the settings.
+            max_tokens: At most so many new tokens, and never more than the budget has left.
+            stop: Strings that end the answer.
+
+        Raises:
+            BudgetExceeded: No tokens or no time is left.
+            ConstraintError: The answer was cut before it was a value of `output`, or its validator rejects it.
+            EngineError: The engine failed.
+        """
+        if choices is not None:
+            return await thinking.choose(self, prompt, tuple(choices), baseline, temperature)
+        request = thinking.Wish(
+            prompt,
+            output,
+            tuple(actions) if actions is not None else None,
+            constraint,
+            sampling,
+            max_tokens,
+            tuple(stop),
+        )
+        return await thinking.say(self, request)
+
+    # -- act
+
+    async def act(
+        self, tool: str, arguments: Mapping[str, Any], *, provenance: Mapping[str, Provenance] | None = None
+    ) -> Result:
+        """Call a tool, through the gate.
+
+        Args:
+            provenance: Where arguments came from, as far as their decoding guarantees it.
+
+        Raises:
+            BadArguments: There is no such tool, or the arguments don't fit its schema.
+            Denied: The policy or the user refused.
+            BudgetExceeded, LoopDetected: See there.
+        """
+        return await gate.act(self, tool, arguments, provenance or {})
+
+    async def recall(self, query: str, *, limit: int = 5) -> tuple[Memo, ...]:
+        """What memory has on a query, best first."""
+
+        async def work(_: int) -> list[dict[str, Any]]:
+            found = await self.system.store.recall(query, limit=limit)
+            return [
+                {"text": memo.text, "label": memo.label, "source": memo.source, "score": memo.score} for memo in found
+            ]
+
+        rows = await self.call("recall", query, {"query": query, "limit": limit}, work)
+        memos = tuple(Memo(row["text"], row["label"], row["source"], row["score"]) for row in rows)
+        self.entry.seen.extend(Observed("recall", {"query": query}, memo.text, memo.label) for memo in memos)
+        return memos
+
+    async def remember(self, text: str, *, source: str = "") -> None:
+        """Keep a text in memory, with the label of everything that this context has seen."""
+        label = self.entry.label
+
+        async def work(number: int) -> None:
+            await self.system.store.remember(text, label=label, source=source, key=self.key(number))
+
+        await self.call("remember", text, {"text": text, "source": source}, work)
+
+    async def ask(self, question: str) -> str:
+        """Put a question to the user.
+
+        Raises:
+            NobodyThere: Nobody can answer.
+        """
+
+        async def work(_: int) -> str:
+            with self.system.waiting_for_a_person(self.entry):
+                return await self.system.approver.answer(self.pid, question)
+
+        self.entry.meter.charge("questions")
+        answer = str(await self.call("ask", question, {"question": question}, work, timed=False))
+        self.entry.words = (*self.entry.words, answer)
+        return answer
+
+    # -- time, chance, order
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; a resumed run waits for the rest only."""
+
+        async def work(number: int) -> None:
+            record = self.system.journal.find(self.entry.run, self.path, number, "sleep", canonical([seconds]))
+            until = (record.started if record is not None else self.system.clock()) + seconds
+            await asyncio.sleep(max(until - self.system.clock(), 0.0))
+
+        await self.call("sleep", f"{seconds:g} s", [seconds], work)
+
+    def now(self) -> float:
+        """Seconds since the epoch, the same again when the run is resumed."""
+        return float(self.note("now", self.system.clock))
+
+    def random(self) -> float:
+        """A number from 0 to 1, the same again when the run is resumed."""
+        return float(self.note("random", self.system.random))
+
+    async def race(self, *contenders: Callable[[], Awaitable[T]]) -> tuple[int, T]:
+        """Start all at once, take the first that succeeds and cancel the others; returns its index and result.
+
+        Each should work on a branch or child of its own. A resumed run starts the winner only.
+
+        Raises:
+            LlmosError: That of the last one, if all fail.
+        """
+        number = self._take_number()
+        record = self._find(number, "race", canonical(len(contenders)))
+        if record is not None and record.done:
+            winner = int(json.loads(record.result))
+            return winner, await contenders[winner]()
+        tasks = [asyncio.ensure_future(contender()) for contender in contenders]
+        try:
+            winner = await _first_success(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._record(number, "race", canonical(len(contenders)), canonical(winner))
+        return winner, tasks[winner].result()
+
+    async def fork(self) -> Branch:
+        """A branch of this context, driven by the caller: it shares what was read, and no token is read again."""
+        self._forks += 1
+        path = f"{self.path}~{self._forks}"
+
+        async def work(_: int) -> None:
+            engine = await self.system.engine()
+            if "fork" in engine.info.capabilities:
+                (self.context,) = await engine.fork(self.context, 1)
+
+        await self.call("fork", path, [path], work)
+        branch = Branch(self.system, self.entry, path, self.context)
+        branch.told = self.told
+        return branch
+
+    async def checkpoint(self) -> None:
+        """Make everything so far survive a power cut, and keep the context's KV state for a quick resume."""
+        file = self.system.run_folder(self.entry.run) / f"{self.path}.kv"
+
+        async def work(_: int) -> None:
+            engine = await self.system.engine()
+            if "save" in engine.info.capabilities:
+                await engine.save(self.context, file)
+
+        await self.call("checkpoint", "", [], work, durable=True)
+
+    # -- the form of every call
+
+    async def call(
+        self,
+        kind: Kind,
+        title: str,
+        arguments: object,
+        work: Callable[[int], Awaitable[Any]],
+        *,
+        durable: bool = False,
+        timed: bool = True,
+        late: bool = False,
+        recover: Callable[[Record], Awaitable[Any]] | None = None,
+        finish: Callable[[Any], Mapping[str, Any]] | None = None,
+    ) -> Any:  # noqa: ANN401  # JSON data
+        """Journal a call around its work, or answer it from the journal.
+
+        Args:
+            arguments: JSON data by which it is recognized.
+            work: Does it, given the call's number; returns JSON data.
+            durable: Its rows survive a power cut.
+            timed: Whether it counts against the time budget.
+            late: The work enters the intent row itself, when it is about to have its effect.
+            recover: What to do with a call that was under way when the run ended; by default it is made again.
+            finish: More for the journal's row, from the result.
+
+        Raises:
+            JournalMismatch: The journal has another call here, or the run is being replayed and never came so far.
+        """
+        number = self._take_number()
+        await self._may_run()
+        text = canonical(arguments)
+        record = self._find(number, kind, text)
+        if record is not None and record.done:
+            return _recorded(record)
+        self.entry.meter.charge("steps")
+        self.entry.doing = f"{kind} {title}"[:100]
+        self.system.emit(CallStarted(pid=self.pid, path=self.path, number=number, call=kind, title=title))
+        started = self.system.clock()
+        failed = True
+        try:
+            if record is None and not late:
+                self.system.journal.intend(self.entry.run, self.path, number, kind, title, text, durable=durable)
+            doing = work(number) if record is None or recover is None else recover(record)
+            result = await self._within_budget(doing) if timed else await doing
+            failed = False
+        except asyncio.CancelledError:
+            if self.entry.interrupted != "interrupt":
+                raise
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            self.system.check_signals(self.entry)
+            raise
+        except LlmosError as error:
+            if not isinstance(error, _PASSING):
+                data = ErrorData.of(error)
+                if late:
+                    self.system.journal.intend(self.entry.run, self.path, number, kind, title, text, durable=durable)
+                told = canonical({"name": data.name, "message": data.message, "hint": data.hint})
+                self.system.journal.finish(self.entry.run, self.path, number, told, failed=True, durable=durable)
+            raise
+        finally:
+            self.entry.doing = ""
+            seconds = self.system.clock() - started
+            self.system.emit(
+                CallEnded(
+                    pid=self.pid, path=self.path, number=number, call=kind, title=title, seconds=seconds, failed=failed
+                )
+            )
+        more = finish(result) if finish is not None else {}
+        self.system.journal.finish(self.entry.run, self.path, number, canonical(result), durable=durable, **more)
+        return json.loads(canonical(result))
+
+    def note(self, kind: Kind, value: Callable[[], Any]) -> Any:  # noqa: ANN401  # JSON data
+        """Journal a value that can't be had twice, at once."""
+        number = self._take_number()
+        record = self._find(number, kind, "[]")
+        if record is not None and record.done:
+            return _recorded(record)
+        result = value()
+        self._record(number, kind, "[]", canonical(result))
+        return result
+
+    def key(self, number: int) -> str:
+        """The idempotency key of a call: the same when it is made again."""
+        return f"{self.entry.run}:{self.path}:{number}"
+
+    def _take_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _find(self, number: int, kind: Kind, arguments: str) -> Record | None:
+        record = self.system.journal.find(self.entry.run, self.path, number, kind, arguments)
+        if self.system.replaying and (record is None or not record.done):
+            raise JournalMismatch(
+                f"The replay of {self.entry.run!r} came to call {number} ({kind}) of process {self.path!r},"
+                f" which the run never finished.",
+                hint="The agent's code has changed since; `llmos resume` goes on where the run ended.",
+            )
+        return record
+
+    def _record(self, number: int, kind: Kind, arguments: str, result: str) -> None:
+        self.system.journal.record(self.entry.run, self.path, number, kind, "", arguments, result)
+
+    async def _may_run(self) -> None:
+        """Wait while stopped.
+
+        Raises:
+            Interrupted: The process was interrupted or killed.
+        """
+        if not self.entry.may_run.is_set():
+            await self.entry.may_run.wait()
+        self.system.check_signals(self.entry)
+
+    async def _within_budget(self, work: Awaitable[Any]) -> Any:  # noqa: ANN401  # JSON data
+        left = self.entry.meter.left("seconds")
+        try:
+            async with asyncio.timeout(None if left == float("inf") else left) as limit:
+                return await work
+        except TimeoutError:
+            if limit.expired():
+                self.entry.meter.check_time()
+            raise
+
+
+def _recorded(record: Record) -> Any:  # noqa: ANN401  # JSON data
+    data = json.loads(record.result)
+    if record.failed:
+        raise ErrorData(data["name"], data["message"], data["hint"]).error()
+    return data
+
+
+async def _first_success(tasks: Sequence[asyncio.Future[T]]) -> int:
+    """The index of the first to succeed; raises the last one's error if all fail."""
+    pending: set[asyncio.Future[T]] = set(tasks)
+    error: BaseException | None = None
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in sorted(done, key=tasks.index):
+            error = task.exception()
+            if error is None:
+                return tasks.index(task)
+    raise cast("BaseException", error)
