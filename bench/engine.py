@@ -16,18 +16,22 @@ from tempfile import TemporaryDirectory
 
 import llama_cpp
 
-from bench import peers
+from bench import against_server, peers
 from bench.report import REPEATS, Pairs, Row, paired
 from bench.rig import (
     Bare,
     busy_python,
     collect,
     engine,
+    exactly,
+    fresh,
+    never_end,
     prose,
     run,
     shipped,
     streams,
     text,
+    threads,
     together,
     tuned,
 )
@@ -39,20 +43,6 @@ from llmos.engine.llama.tree import as_tokens
 from llmos.engine.store.tune import measure
 from llmos.engine.threads import in_background
 from llmos.messages import Context, Generate, JsonSchema, Message, Sampling
-
-_counter = 0
-
-
-def fresh(words: int) -> str:
-    """Prose that nothing measured before begins with."""
-    global _counter
-    _counter += 1
-    return prose(words, salt=1000 + _counter)
-
-
-def threads() -> int:
-    """Cores that may be used."""
-    return detect().threads
 
 
 def single_stream() -> list[Row]:
@@ -271,8 +261,7 @@ def long_prompt_beside_a_stream() -> list[Row]:
 
 
 def _exactly(ours: LlamaEngine, count: int) -> str:
-    tokens = run(ours.tokenize(fresh(count + 200)))[:count]
-    return run(ours.detokenize(tokens)).decode("utf-8", "replace")
+    return run(ours.detokenize(run(exactly(ours, count)))).decode("utf-8", "replace")
 
 
 async def _gap(ours: LlamaEngine, prompt: Generate) -> tuple[float, float]:
@@ -285,7 +274,7 @@ async def _gap(ours: LlamaEngine, prompt: Generate) -> tuple[float, float]:
         if count == 8:
             begun.set()
 
-    request = text(fresh(16), 2000, sampling=Sampling(seed=1, temperature=1.0, logit_bias=_never_end(ours)))
+    request = text(fresh(16), 2000, sampling=Sampling(seed=1, temperature=1.0, logit_bias=never_end(ours)))
     stream = asyncio.ensure_future(collect(ours, request, each=mark))
     await begun.wait()
     arrived = time.perf_counter()
@@ -296,10 +285,6 @@ async def _gap(ours: LlamaEngine, prompt: Generate) -> tuple[float, float]:
         await stream
     seen = [stamp for stamp in stamps if stamp >= arrived - 0.1]
     return max(later - earlier for earlier, later in itertools.pairwise(seen)), 2560 / done.first
-
-
-def _never_end(ours: LlamaEngine) -> dict[int, float]:
-    return dict.fromkeys(ours.worker.model.ends, -1e9)
 
 
 def constraint() -> list[Row]:
@@ -420,4 +405,5 @@ GROUPS = (
     beside_embedding,
     interactive_beside_background,
     start_up,
+    *against_server.GROUPS,
 )

@@ -10,11 +10,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 REPEATS = 5
+T = TypeVar("T")
+
+
+class Skipped(Exception):
+    """A group of rows can't be measured here; says which rows and why, for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +85,18 @@ def paired(ours: Callable[[], float], peers: Callable[[], float], repeats: int =
     """Run both `repeats` times, alternating which goes first, after one unmeasured run each."""
     ours()
     peers()
-    first: list[float] = []
-    second: list[float] = []
+    first, second = alternating(ours, peers, repeats)
+    return Pairs(tuple(first), tuple(second))
+
+
+def alternating(ours: Callable[[], T], peers: Callable[[], T], repeats: int = REPEATS) -> tuple[list[T], list[T]]:
+    """Run both `repeats` times, alternating which goes first: our results, and the peer's."""
+    first: list[T] = []
+    second: list[T] = []
     for number in range(repeats):
         for one, results in ((ours, first), (peers, second)) if number % 2 == 0 else ((peers, second), (ours, first)):
             results.append(one())
-    return Pairs(tuple(first), tuple(second))
+    return first, second
 
 
 def machine() -> dict[str, str | int]:
@@ -103,8 +115,8 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def show(name: str, rows: Sequence[Row]) -> None:
-    """Print rows as a table."""
+def show(name: str, rows: Sequence[Row], skipped: Sequence[str] = ()) -> None:
+    """Print rows as a table, and below it what was skipped."""
     table = Table(title=f"bench {name}", title_justify="left")
     for column in ("row", "value", "peer", "ratio", "goal", ""):
         table.add_column(column, justify="right" if column in ("value", "ratio") else "left", overflow="fold")
@@ -113,7 +125,10 @@ def show(name: str, rows: Sequence[Row]) -> None:
         verdict = {True: "met", False: "missed", None: ""}[row.met]
         ratio = _number(row.ratio) if row.ratio is not None else ""
         table.add_row(row.name, f"{_number(row.value)} {row.unit}", peer, ratio, row.goal, verdict)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for reason in skipped:
+        console.print(f"Skipped: {reason}.", markup=False, highlight=False)
 
 
 def _number(value: float | None) -> str:
@@ -122,12 +137,13 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def write_json(path: Path, name: str, rows: Sequence[Row]) -> None:
+def write_json(path: Path, name: str, rows: Sequence[Row], skipped: Sequence[str] = ()) -> None:
     """Write rows with the machine they were measured on."""
     content = {
         "bench": name,
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
         "rows": [{**asdict(row), "met": row.met} for row in rows],
+        "skipped": list(skipped),
     }
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 
 import llama_cpp
 
+from llmos.engine.hardware import detect
 from llmos.engine.llama.binding import Batch, Model, Processor
 from llmos.engine.llama.engine import LlamaEngine, LlamaOptions
 from llmos.engine.store.builtin import find
@@ -25,7 +27,7 @@ from llmos.events import Finished, Token
 from llmos.messages import GREEDY, Constraint, Context, Generate, Priority, Sampling
 
 T = TypeVar("T")
-_loop = asyncio.new_event_loop()
+_salts = itertools.count(1001)
 WORDS = [
     "river",
     "stone",
@@ -44,9 +46,19 @@ WORDS = [
 ]
 
 
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.new_event_loop()
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the benchmark's one loop."""
-    return _loop.run_until_complete(work)
+    return _loop().run_until_complete(work)
+
+
+def threads() -> int:
+    """Cores that may be used."""
+    return detect().threads
 
 
 @cache
@@ -96,6 +108,21 @@ def prose(words: int, salt: int = 0) -> str:
     return f"{salt} " + " ".join(
         WORDS[(salt * 31 + number * number + number * 7) % len(WORDS)] for number in range(words)
     )
+
+
+def fresh(words: int) -> str:
+    """Prose that nothing measured before begins with."""
+    return prose(words, salt=next(_salts))
+
+
+async def exactly(engine: LlamaEngine, count: int) -> list[int]:
+    """Token ids of fresh prose, exactly so many."""
+    return list(await engine.tokenize(fresh(count + 200)))[:count]
+
+
+def never_end(engine: LlamaEngine) -> dict[int, float]:
+    """A bias with which the model does not end by itself."""
+    return dict.fromkeys(engine.worker.model.ends, -1e9)
 
 
 @dataclass(frozen=True, slots=True)

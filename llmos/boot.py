@@ -1,4 +1,4 @@
-"""The public `Kernel`: wires settings, an engine and a plain chat agent together.
+"""The public `Kernel`: wires settings, an engine and the system that runs agents together.
 
 Knows no terminal and no kind of engine: `llmos.engine.open_engine` decides what a model name means.
 """
@@ -13,9 +13,12 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, Self, TypeVar, overload
 
+from llmos import wire
 from llmos.config import Settings, load_settings
 from llmos.errors import ConstraintError, EngineClosed, EngineError, LlmosError
 from llmos.events import Event, Finished, FinishReason, Usage
@@ -24,12 +27,30 @@ from llmos.messages import Constraint, Context, EngineInfo, Generate, JsonSchema
 from llmos.portal import Portal, PortalEngine, closing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pydantic import BaseModel
+
+    from llmos.engine.scripted import Script
+    from llmos.kernel.budget import Budget
+    from llmos.kernel.calls import Level
+    from llmos.kernel.entry import AgentCode
+    from llmos.kernel.protocols import Device
+    from llmos.runs import Parts, Running, Runs
 
 T = TypeVar("T")
 OutputT = TypeVar("OutputT", covariant=True)
 ModelT = TypeVar("ModelT", bound="BaseModel")
 State = Literal["new", "loading", "ready", "failed", "closed"]
+
+
+class Closable(Protocol):
+    """What is closed with the kernel, on its loop."""
+
+    async def close(self) -> None:
+        """End it."""
+        ...
+
 
 _CLOSE_SECONDS = 10.0
 
@@ -73,15 +94,23 @@ class Kernel:
 
     Args:
         model: Which model, as in `Settings.model`; None leaves it to the settings.
-        engine: An engine to use instead of opening one. The kernel takes it over and closes it.
+        engine: An engine to use instead of opening one. The kernel takes it over and closes it, unless it is `shared`.
         settings: By default those of the settings file and the environment.
+        parts: What runs of agents are made of: tools, approver, policy, memory, folder.
+        shared: The engine belongs to somebody else: other kernels go on with it when this one is closed.
 
     Raises:
         ConfigError: A setting can't be used.
     """
 
     def __init__(
-        self, model: str | None = None, *, engine: Engine | None = None, settings: Settings | None = None
+        self,
+        model: str | None = None,
+        *,
+        engine: Engine | None = None,
+        settings: Settings | None = None,
+        parts: Parts | None = None,
+        shared: bool = False,
     ) -> None:
         settings = settings or load_settings()
         self.settings = settings if model is None else replace(settings, model=model)
@@ -89,8 +118,29 @@ class Kernel:
         self._given = engine
         self._lock = threading.Lock()
         self._loading: Future[Engine] | None = None
-        self._opened: list[Engine] = [] if engine is None else [engine]
+        self._parts = parts
+        self._runs: Future[Runs] | None = None
+        self._opened: list[Closable] = [] if engine is None or shared else [engine]
         self._finalizer = weakref.finalize(self, _shut_down, self._portal, self._opened)
+
+    @classmethod
+    def testing(cls, replies: Script = "Fine.", *, parts: Parts | None = None) -> Self:
+        """A kernel for tests: a scripted engine, a memory that ends with it, and a folder that is removed with it.
+
+        Args:
+            replies: What the engine answers, as for `ScriptedEngine`.
+            parts: Its folder may be given to look at it afterwards.
+        """
+        from llmos.engine.scripted import ScriptedEngine
+        from llmos.runs import Parts
+
+        parts = parts or Parts()
+        kernel = cls(engine=ScriptedEngine(replies), settings=Settings(), parts=parts)
+        if parts.folder is None:
+            folder = _Folder()
+            kernel._parts = replace(parts, folder=folder.path)
+            kernel._opened.append(folder)
+        return kernel
 
     async def __aenter__(self) -> Self:
         """Start loading; the model may not be ready yet."""
@@ -315,6 +365,68 @@ class Kernel:
             self.run(prompt, output=output, context=context, sampling=sampling, max_tokens=max_tokens)
         )
 
+    async def spawn(
+        self,
+        agent: str | AgentCode,
+        *arguments: object,
+        tools: Iterable[Device] | None = None,
+        level: Level = "L3",
+        budget: Budget | None = None,
+        workspace: Path | str | None = None,
+        deps: object = None,
+        context: Context | None = None,
+        priority: Priority = "interactive",
+    ) -> Running:
+        """Start an agent as a process; it goes on when nobody waits for it.
+
+        Args:
+            agent: An agent by name (such a run can be resumed after a crash), or a function that gets its process.
+            arguments: What the agent gets besides: JSON data. Texts among them count as the user's words.
+            tools: What it may call; those of the kernel if None.
+            level: How far it may go by itself, from L0 (suggest) to L5 (nobody to ask).
+            budget: What it may use up.
+            workspace: The folder it may work in, by default the current one.
+            deps: A typed context of the application, for its tools and agents.
+            context: The conversation that its own context begins with.
+            priority: Who goes first when the engine is busy.
+
+        Raises:
+            NoSuchProcess: There is no agent of this name.
+            StorageError: The journal can't be written.
+        """
+        from llmos.kernel.budget import DEFAULT
+        from llmos.kernel.system import Task
+
+        task = Task(
+            agent=agent if isinstance(agent, str) else getattr(agent, "__name__", "agent"),
+            arguments=arguments,
+            level=level,
+            priority=priority,
+            workspace=str(workspace or "."),
+            budget=budget or DEFAULT,
+            context="" if context is None else wire.encode(context).decode(),
+        )
+        code = None if isinstance(agent, str) else agent
+        runs = await self._system()
+
+        async def begin() -> Running:
+            return runs.start(task, self._portal, code=code, deps=deps, tools=tools)
+
+        return await self._portal.call(begin())
+
+    async def resume(self, run: str, *, code: AgentCode | None = None, deps: object = None) -> Running:
+        """Go on with a run whose kernel is gone; what it did is not done again.
+
+        Raises:
+            NoSuchProcess: There is no such run, it is over, or its kernel lives.
+        """
+        runs = await self._system()
+
+        async def begin() -> Running:
+            return runs.resume(run, self._portal, code=code, deps=deps)
+
+        return await self._portal.call(begin())
+
     async def close(self) -> None:
         """End all runs with `EngineClosed` and free the model. A second call does nothing."""
         if self._finalizer.alive:
@@ -326,6 +438,30 @@ class Kernel:
             async for event in events:
                 yield event
 
+    async def _system(self) -> Runs:
+        with self._lock:
+            if self._runs is None or (self._runs.done() and self._runs.exception() is not None):
+                self._runs = self._portal.submit(self._open_runs())
+            opening = self._runs
+        return await self._portal.result(opening)
+
+    async def _open_runs(self) -> Runs:
+        from llmos.runs import Parts, Runs
+
+        runs = Runs(
+            self._parts or Parts(),
+            engine=self._engine_here,
+            sampling=self.settings.sampling,
+            max_tokens=self.settings.max_tokens,
+        )
+        self._opened.insert(0, runs)
+        await runs.open()
+        return runs
+
+    async def _engine_here(self) -> Engine:
+        """The engine, for use on the portal's own loop."""
+        return await self._portal.result(self._load())
+
     def _load(self) -> Future[Engine]:
         with self._lock:
             if self._loading is None or self.state == "failed":
@@ -333,7 +469,19 @@ class Kernel:
             return self._loading
 
 
-async def _open(given: Engine | None, settings: Settings, opened: list[Engine]) -> Engine:
+class _Folder:
+    """A temporary folder that is removed when it is closed."""
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="llmos-", ignore_cleanup_errors=True)
+        self.path = Path(self._folder.name)
+
+    async def close(self) -> None:
+        """Remove it."""
+        self._folder.cleanup()
+
+
+async def _open(given: Engine | None, settings: Settings, opened: list[Closable]) -> Engine:
     if given is not None:
         return given
     from llmos.engine import open_engine
@@ -352,12 +500,12 @@ async def _open(given: Engine | None, settings: Settings, opened: list[Engine]) 
     return engine
 
 
-def _shut_down(portal: Portal, opened: list[Engine]) -> None:
-    """Close engines on their own loop, then end it. It must not hold the kernel, which may be collected already."""
+def _shut_down(portal: Portal, opened: list[Closable]) -> None:
+    """Close what was opened on its own loop, then end it. Must not hold the kernel, which may be collected already."""
 
     async def close_all() -> None:
-        for engine in opened:
-            await engine.close()
+        for part in opened:
+            await part.close()
 
     try:
         with suppress(EngineClosed, TimeoutError):

@@ -138,7 +138,7 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEnded:
-    """A system call is over; `detail` says in a line what came of it."""
+    """A system call is over: `detail` is the first line of what came of it, `usage` what a think cost."""
 
     pid: str
     path: str
@@ -148,6 +148,7 @@ class CallEnded:
     seconds: float
     failed: bool
     detail: str = ""
+    usage: Usage | None = None
     kind: Literal["call_ended"] = "call_ended"
 
 

@@ -1,5 +1,19 @@
-"""User space: programs that use the processor to get tasks done. Nothing is here yet.
+"""User space: programs that use the processor to get tasks done.
 
-The router, the manager, workers, verifiers and what joins them belong here. They act by system calls alone and know
-neither the engine nor the journal.
+They act by system calls alone and know neither the engine nor the journal.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmos.kernel.entry import AgentCode
+
+
+def built_in() -> Mapping[str, AgentCode]:
+    """The agents that come with llmos, by name."""
+    from llmos.agents.chat import chat
+
+    return {"chat": chat}

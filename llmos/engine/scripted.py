@@ -17,8 +17,9 @@ What is made up, and how:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
+import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,7 @@ from llmos.messages import (
 
 __all__ = ["Reply", "ScriptedEngine", "bytes_of", "forbid_real_models", "tokens_of"]
 
+_CLOSING_SECONDS = 0.05  # a pause notices within this that the engine was closed
 _CAPABILITIES: frozenset[Capability] = frozenset(
     {"constrain", "fork", "logprobs", "priorities", "save", "score", "tokenize", "tools"}
 )
@@ -101,7 +103,7 @@ class ScriptedEngine:
         self._scores = scores
         self._seconds_per_token = seconds_per_token
         self._read: set[int] = set()
-        self._closed = asyncio.Event()
+        self._closed = threading.Event()
         self._info = EngineInfo(name=name, fingerprint=f"scripted:{name}", context=context, capabilities=capabilities)
 
     @property
@@ -233,8 +235,9 @@ class ScriptedEngine:
 
     async def _pause(self, request: str) -> None:
         if self._seconds_per_token > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), self._seconds_per_token)
+            until = time.monotonic() + self._seconds_per_token
+            while not self._closed.is_set() and (left := until - time.monotonic()) > 0:
+                await asyncio.sleep(min(left, _CLOSING_SECONDS))
         else:
             await asyncio.sleep(0)
         self._check_open(request)

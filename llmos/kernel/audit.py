@@ -48,7 +48,7 @@ class Head:
         Raises:
             StorageError: The file can't be written.
         """
-        new = self.path.with_suffix(f".{os.getpid()}.new")
+        new = self.path.with_suffix(f".{os.getpid()}-{id(self):x}.new")
         try:
             handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(handle, "wb") as file:

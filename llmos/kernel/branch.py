@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from llmos.errors import (
@@ -23,7 +25,7 @@ from llmos.errors import (
     StorageError,
     Unfinished,
 )
-from llmos.events import CallEnded, CallStarted
+from llmos.events import CallEnded, CallStarted, Usage
 from llmos.kernel import gate, thinking
 from llmos.kernel.budget import Meter
 from llmos.kernel.calls import Observed, Provenance, Result
@@ -53,6 +55,8 @@ _PASSING = (
     Unfinished,
 )
 
+_SHOWN = 200
+
 
 class Branch:
     """A context and the system calls that work on it. Made by `Process.fork`; the process itself is one too.
@@ -60,12 +64,14 @@ class Branch:
     Attributes:
         context: The context window's contents.
         told: How many of its messages the last `think` had before it.
+        saved: Where a checkpoint of an earlier life kept its KV state, to be brought back before the next think.
     """
 
     def __init__(self, system: System, entry: Entry, path: str, context: Context) -> None:
         self.system, self.entry, self.path = system, entry, path
         self.context = context
         self.told = 0
+        self.saved: Path | None = None
         self._number = 0
         self._forks = 0
 
@@ -301,8 +307,10 @@ class Branch:
     async def checkpoint(self) -> None:
         """Make everything so far survive a power cut, and keep the context's KV state for a quick resume."""
         file = self.system.run_folder(self.entry.run) / f"{self.path}.kv"
+        self.saved = file
 
         async def work(_: int) -> None:
+            self.saved = None
             engine = await self.system.engine()
             if "save" in engine.info.capabilities:
                 await engine.save(self.context, file)
@@ -348,13 +356,16 @@ class Branch:
         self.entry.doing = f"{kind} {title}"[:100]
         self.system.emit(CallStarted(pid=self.pid, path=self.path, number=number, call=kind, title=title))
         started = self.system.clock()
-        failed = True
+        ended = CallEnded(pid=self.pid, path=self.path, number=number, call=kind, title=title, seconds=0.0, failed=True)
         try:
             if record is None and not late:
                 self.system.journal.intend(self.entry.run, self.path, number, kind, title, text, durable=durable)
             doing = work(number) if record is None or recover is None else recover(record)
             result = await self._within_budget(doing) if timed else await doing
-            failed = False
+            more: Mapping[str, Any] = finish(result) if finish is not None else {}
+            self.system.journal.finish(self.entry.run, self.path, number, canonical(result), durable=durable, **more)
+            ended = replace(ended, failed=False, **_gist(kind, result))
+            return json.loads(canonical(result))
         except asyncio.CancelledError:
             if self.entry.interrupted != "interrupt":
                 raise
@@ -364,6 +375,7 @@ class Branch:
             self.system.check_signals(self.entry)
             raise
         except LlmosError as error:
+            ended = replace(ended, detail=error.message)
             if not isinstance(error, _PASSING):
                 data = ErrorData.of(error)
                 if late:
@@ -373,15 +385,7 @@ class Branch:
             raise
         finally:
             self.entry.doing = ""
-            seconds = self.system.clock() - started
-            self.system.emit(
-                CallEnded(
-                    pid=self.pid, path=self.path, number=number, call=kind, title=title, seconds=seconds, failed=failed
-                )
-            )
-        more = finish(result) if finish is not None else {}
-        self.system.journal.finish(self.entry.run, self.path, number, canonical(result), durable=durable, **more)
-        return json.loads(canonical(result))
+            self.system.emit(replace(ended, seconds=self.system.clock() - started))
 
     def note(self, kind: Kind, value: Callable[[], Any]) -> Any:  # noqa: ANN401  # JSON data
         """Journal a value that can't be had twice, at once."""
@@ -426,13 +430,23 @@ class Branch:
 
     async def _within_budget(self, work: Awaitable[Any]) -> Any:  # noqa: ANN401  # JSON data
         left = self.entry.meter.left("seconds")
+        limit = asyncio.timeout(None if left == float("inf") else left)
         try:
-            async with asyncio.timeout(None if left == float("inf") else left) as limit:
+            async with limit:
                 return await work
         except TimeoutError:
             if limit.expired():
                 self.entry.meter.check_time()
             raise
+
+
+def _gist(kind: Kind, result: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON data
+    """What to tell of a call besides that it was made: a tool's first line, a think's cost."""
+    if kind == "act":
+        return {"detail": str(result["text"]).partition("\n")[0][:_SHOWN]}
+    if kind == "think":
+        return {"usage": Usage(**result["usage"])}
+    return {}
 
 
 def _recorded(record: Record) -> Any:  # noqa: ANN401  # JSON data

@@ -25,7 +25,7 @@ _LABELS: tuple[Label, ...] = ("user", "files", "outside")
 
 def join(*labels: Label) -> Label:
     """The least trusted of some labels; the user's, if there are none."""
-    return max(labels, key=_LABELS.index, default="user")
+    return _LABELS[max((_LABELS.index(label) for label in labels), default=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,4 +95,5 @@ class Entry:
     @property
     def label(self) -> Label:
         """The least trusted thing that its context contains."""
-        return join(*(one.label for one in self.seen))
+        labels: list[Label] = [one.label for one in self.seen]
+        return join(*labels)

@@ -72,7 +72,7 @@ async def act(branch: Branch, tool: str, arguments: Mapping[str, Any], provenanc
         Observed(tool, checked, result.text if result.value is None else result.value, result.label, effect)
     )
     nudge = branch.entry.guard.see(tool, checked, result.text)
-    return result if not nudge else Result(**{**data, "text": f"{result.text}\n{nudge}"})
+    return result if not nudge else replace(result, text=f"{result.text}\n{nudge}")
 
 
 async def _pass(branch: Branch, device: Device, call: ProposedCall) -> None:

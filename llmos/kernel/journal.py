@@ -12,7 +12,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -332,7 +332,7 @@ class Journal:
                 " ended = excluded.ended",
                 (run, path, number, kind, title[:200], asked, answered, now, now),
             )
-            self._link(run, path, number, kind, "done", answered)
+            self._link(run, path, number, kind, "recorded", asked + answered)
 
     def calls(self, run: str, path: str | None = None) -> list[Record]:
         """All calls of a run, or of one of its processes, in the order they began."""
@@ -433,9 +433,46 @@ class Journal:
             self._database.execute("PRAGMA incremental_vacuum")
 
     def audit(self) -> Finding | None:
-        """Check the whole chain against the head and against the calls; None if it is sound."""
+        """Check the whole chain against its head, and calls and contents against the chain; None if all is sound."""
         head = self._head.read()
-        return verify(self._read("SELECT number, row, chain FROM audit ORDER BY number", ()), head)
+        rows = self._read("SELECT number, row, chain FROM audit ORDER BY number", ())
+        return verify(rows, head) or self._compare(bytes(row) for _, row, _ in rows)
+
+    def _compare(self, rows: Iterable[bytes]) -> Finding | None:
+        """Find the first call that is not what the chain says, or whose contents are not what their hash says."""
+        said: dict[tuple[str, str, int], tuple[str, str, bool]] = {}
+        for row in rows:
+            _, run, path, number, kind, what, digest = row.decode().split(" ")
+            place = (run, path, int(number))
+            asked, _, _ = said.get(place, ("", "", False))
+            match what:
+                case "intent":
+                    said[place] = (digest, "", False)
+                case "done" | "failed" if kind == "call":
+                    said[place] = (asked, digest, what == "failed")
+                case "recorded":
+                    said[place] = (digest[:64], digest[64:], False)
+                case _:
+                    pass
+        found = self._read("SELECT run, path, number, asked, answered, failed FROM calls", ())
+        known = {
+            (run, path, number): (a.hex(), (b or b"").hex(), bool(failed)) for run, path, number, a, b, failed in found
+        }
+        for place in sorted(said.keys() | known.keys()):
+            if said.get(place) != known.get(place):
+                return Finding(
+                    0, f"call {place[2]} of process {place[1]!r} in run {place[0]!r} is not what was entered"
+                )
+        return self._compare_contents(said)
+
+    def _compare_contents(self, said: Mapping[tuple[str, str, int], tuple[str, str, bool]]) -> Finding | None:
+        places = {(run, digest): place for (run, *place), (*digests, _) in said.items() for digest in digests}
+        for run, digest, body in self._read("SELECT run, digest, body FROM contents", ()):
+            if self._digest(run, body) != digest:
+                path, number = places.get((run, digest.hex()), ("", 0))
+                where = f"call {number} of process {path!r} in run {run!r}" if number else f"run {run!r}"
+                return Finding(0, f"the contents of {where} were changed")
+        return None
 
     # -- inside
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from llmos import wire
-from llmos.errors import BudgetExceeded, ConstraintError, EngineError
+from llmos.errors import BudgetExceeded, ConstraintError, EngineError, StorageError
 from llmos.events import Finished, Token, Usage
 from llmos.kernel.entry import Thought
 from llmos.messages import (
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from llmos.events import EngineEvent
     from llmos.kernel.branch import Branch
+    from llmos.kernel.protocols import Engine
 
 _SHOWN = 80
 
@@ -170,6 +171,7 @@ async def _generate(
         id=_request_id(branch, number),
     )
     engine = await branch.system.engine()
+    await _bring_back(branch, engine)
     finished: Finished | None = None
     async with branch.system.place(branch, "think"):
         stream = cast("AsyncGenerator[EngineEvent]", engine.generate(request))
@@ -190,6 +192,14 @@ async def _generate(
             hint="Give the run more tokens.",
         )
     return _journaled(context, finished)
+
+
+async def _bring_back(branch: Branch, engine: Engine) -> None:
+    """Restore the KV state of a checkpoint, once; where that fails, the context is read again."""
+    saved, branch.saved = branch.saved, None
+    if saved is not None and "save" in engine.info.capabilities:
+        with suppress(StorageError):
+            await engine.restore(saved)
 
 
 def _journaled(before: Context, finished: Finished) -> dict[str, Any]:

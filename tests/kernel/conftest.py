@@ -96,9 +96,9 @@ def make_system(tmp_path: Path) -> MakeSystem:
             return chosen
 
         more.setdefault("policy", Permissive())
+        more.setdefault("journal", Journal(tmp_path / "journal"))
         return System(
             engine=get,
-            journal=Journal(tmp_path / "journal"),
             folder=tmp_path / "runs",
             agents={getattr(agent, "__name__", "agent"): agent for agent in agents},
             tools={tool.spec.name: tool for tool in tools},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
@@ -14,6 +15,7 @@ from llmos.kernel.budget import Budget
 from llmos.kernel.calls import Traits
 from llmos.kernel.process import Process
 from llmos.kernel.system import Task
+from llmos.messages import Context
 from tests.kernel.conftest import Lever, MakeSystem, Person
 
 
@@ -99,6 +101,39 @@ async def test_a_resumed_run_finds_its_calls_answered(make_system: MakeSystem) -
     crash = True
     assert lives[0] == lives[-1]
     assert len(lever.calls) == 1
+
+
+async def test_a_checkpoint_brings_the_contexts_state_back(
+    make_system: MakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restored: list[str] = []
+    restore = ScriptedEngine.restore
+
+    async def watched(self: ScriptedEngine, path: Path, /) -> Context:
+        restored.append(path.name)
+        return await restore(self, path)
+
+    monkeypatch.setattr(ScriptedEngine, "restore", watched)
+    paused = asyncio.Event()
+
+    async def agent(process: Process) -> str:
+        await process.think("One?")
+        await process.checkpoint()
+        if not paused.is_set():
+            paused.set()
+            await asyncio.sleep(1000)
+        await process.think("Two?")
+        return (await process.think("Three?")).text
+
+    first = make_system(agent)
+    pid = first.start(Task(agent="agent")).pid
+    await asyncio.wait_for(paused.wait(), 10)
+    while not first.journal.calls(pid)[-1].done:
+        await asyncio.sleep(0.01)
+    await first.close()
+    assert not restored
+    assert await make_system(agent).resume(pid).result() == "Fine."
+    assert restored == ["0.kv"]
 
 
 async def test_a_finished_run_replays_without_an_engine(make_system: MakeSystem) -> None:

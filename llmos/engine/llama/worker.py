@@ -29,6 +29,7 @@ from llmos.messages import Constraint
 _T = TypeVar("_T")
 _SWITCH_INTERVAL = 0.0005  # seconds; the default of 5 ms lets a busy Python thread delay every step by that much
 _SHARE_FROM = 32  # tokens: waiting for another request's prefix pays from here on
+_FEWEST_ROWS = 32
 _LOOK_AHEAD = 64  # waiting requests whose cached prefix is looked up again before each admission
 
 
@@ -283,7 +284,7 @@ class Worker:
             + self.tree.evictable()
             - sum(job.ticket.rows for job in running if job.ticket.decoding)
         )
-        budget = max(min(max(int(self.pace.prompt_rate * seconds), 32), room), 1)
+        budget = max(min(max(int(self.pace.prompt_rate * seconds), _FEWEST_ROWS), room), 1)
         grants = self.scheduler.rows(now, capacity=self.batch.capacity, prompt_budget=budget)
         if grants and self._reserve(sum(rows for _, rows in grants), now):
             self._decode([(self._by_ticket[ticket], rows) for ticket, rows in grants])
