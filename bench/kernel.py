@@ -87,6 +87,7 @@ def think_through_the_kernel() -> list[Row]:
     async def agent(process: Process) -> float:
         spent: list[float] = []
         for _ in range(30):
+            process.context, process.told = Context(), 0
             start = time.perf_counter()
             await process.think("Go on?")
             spent.append(time.perf_counter() - start)

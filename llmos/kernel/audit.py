@@ -8,16 +8,15 @@ no journal; rows come in as bytes.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmos.errors import StorageError
 
 GENESIS = bytes(32)
+_SLOT = 128
 
 
 def link(previous: bytes, row: bytes) -> bytes:
@@ -34,13 +33,15 @@ class Finding:
 
 
 class Head:
-    """The end of the chain as a file beside the journal, which is written after each commit.
+    """The end of the chain in a file beside the journal, which is written after each commit.
 
-    A crash between the two leaves it behind, never ahead: rows after it are fine if they link on.
+    A crash between the two leaves it behind, never ahead: rows after it are fine if they link on. The file has two
+    slots that are written in turn, so that one that a power cut tore leaves the other.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = -1
 
     def write(self, number: int, chain: bytes) -> None:
         """Move the head.
@@ -48,15 +49,13 @@ class Head:
         Raises:
             StorageError: The file can't be written.
         """
-        new = self.path.with_suffix(f".{os.getpid()}-{id(self):x}.new")
+        text = f"{number} {chain.hex()}"
+        slot = f"{text} {_check(text)}\n".rjust(_SLOT).encode()
         try:
-            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(json.dumps({"number": number, "chain": chain.hex()}).encode())
-            os.replace(new, self.path)
+            if self._file < 0:
+                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.pwrite(self._file, slot, number % 2 * _SLOT)
         except OSError as error:
-            with suppress(OSError):
-                new.unlink(missing_ok=True)
             raise StorageError(
                 f"The head of the audit log could not be written to {str(self.path)!r}: {error.strerror or error}.",
                 hint="Free some disk space.",
@@ -69,12 +68,30 @@ class Head:
             StorageError: It is unreadable or damaged.
         """
         try:
-            data = json.loads(self.path.read_bytes())
-            return int(data["number"]), bytes.fromhex(data["chain"])
+            lines = self.path.read_text(encoding="ascii").replace("\0", " ").splitlines()
+            found = [line.split() for line in lines if line.strip()]
+            sound = [
+                (int(number), bytes.fromhex(chain))
+                for number, chain, check in found
+                if _check(f"{number} {chain}") == check
+            ]
+            if not sound:
+                raise ValueError("it has no sound slot")
+            return max(sound)
         except FileNotFoundError:
             return 0, GENESIS
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise StorageError(f"The head of the audit log {str(self.path)!r} can't be read: {error}.") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _check(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def verify(rows: Iterable[tuple[int, bytes, bytes]], head: tuple[int, bytes]) -> Finding | None:

@@ -157,8 +157,9 @@ class Journal:
             self._database.executescript(_SCHEMA + "PRAGMA user_version=1;")
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         self._database.close()
+        self._head.close()
 
     # -- runs
 
