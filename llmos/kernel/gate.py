@@ -45,7 +45,7 @@ async def act(branch: Branch, tool: str, arguments: Mapping[str, Any], provenanc
     """See `Branch.act`."""
     device = branch.device(tool)
     checked = device.check(arguments)
-    call = ProposedCall(tool, device.traits, checked, provenance)
+    call = ProposedCall(tool, device.traits, checked, {**_by_schema(device, arguments, checked), **provenance})
     effect = device.traits.effect
 
     async def work(number: int) -> dict[str, Any]:
@@ -73,6 +73,18 @@ async def act(branch: Branch, tool: str, arguments: Mapping[str, Any], provenanc
     )
     nudge = branch.entry.guard.see(tool, checked, result.text)
     return result if not nudge else replace(result, text=f"{result.text}\n{nudge}")
+
+
+def _by_schema(device: Device, given: Mapping[str, Any], checked: Mapping[str, Any]) -> dict[str, Provenance]:
+    """What the tool's own schema says of where arguments came from: defaults, and one of a few values."""
+    properties: Mapping[str, Any] = device.spec.parameters.get("properties", {})
+    known: dict[str, Provenance] = {}
+    for name in checked:
+        if name not in given:
+            known[name] = Provenance("default", "user", "the tool's default")
+        elif "enum" in properties.get(name, {}) and name not in device.traits.steers:
+            known[name] = Provenance("enum", "user", "one of the tool's few values")
+    return known
 
 
 async def _pass(branch: Branch, device: Device, call: ProposedCall) -> None:
@@ -107,7 +119,7 @@ def situation(branch: Branch) -> Situation:
         words=entry.words,
         seen=tuple(entry.seen),
         level=entry.level,
-        grants=branch.system.grants.of(entry.run),
+        grants=branch.system.grants.of(entry.run, str(entry.workspace)),
         now=time.time(),
         spawned=entry.parent is not None,
     )

@@ -93,7 +93,7 @@ def _effect(call: ProposedCall, situation: Situation, level: Autonomy) -> Decisi
         )
     if grant and (level.granted == "everything" or call.traits.confined):
         return _granted(grant, call, found)
-    violations = [] if grant else _steering_violations(call, sight, found)
+    violations = [] if grant else [*_unopened(call), *_steering_violations(call, sight, found)]
     content, trouble = _content_violations(call, sight)
     origins = _origins(found) | content
     if violations or trouble:
@@ -102,6 +102,13 @@ def _effect(call: ProposedCall, situation: Situation, level: Autonomy) -> Decisi
         return Allow(f"Grant {grant.id!r} covers this target.", grant.id, origins)
     named = ", ".join(name for name in found) or "the call"
     return Allow(f"Your request asks for this: it says {named}.", "", origins)
+
+
+def _unopened(call: ProposedCall) -> list[str]:
+    """A tool that changes the workspace needs a grant of it, or an answer for this call."""
+    if call.traits.confined != "workspace" or call.traits.effect != "writes":
+        return []
+    return [f"{call.tool} changes this folder, and you have not opened it to changes."]
 
 
 def steering(call: ProposedCall) -> frozenset[str]:

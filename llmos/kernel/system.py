@@ -98,8 +98,8 @@ class Grants:
         """End one; False if there is none of this id."""
         return self._journal.revoke_grant(grant)
 
-    def of(self, run: str | None = None) -> tuple[Grant, ...]:
-        """Those in force, for a run or for all runs, with the calls they still cover."""
+    def of(self, run: str = "", workspace: str = "") -> tuple[Grant, ...]:
+        """Those in force for a run in a workspace, with the calls they still cover."""
         found: list[Grant] = []
         for body, used in self._journal.grants():
             data = json.loads(body)
@@ -108,7 +108,7 @@ class Grants:
             grant = Grant(**data)
             left = None if grant.calls is None else grant.calls - used
             in_force = (left is None or left > 0) and (grant.expires is None or grant.expires > self._clock())
-            if in_force and grant.run in ("", run or ""):
+            if in_force and grant.run in ("", run) and grant.workspace in ("", workspace):
                 found.append(replace(grant, calls=left))
         return tuple(found)
 

@@ -1,5 +1,12 @@
-"""The peripherals: what an agent can do in the world. Nothing is here yet.
+"""The peripherals: what an agent can do in the world, and how a function becomes a tool.
 
-The tool decorator, built-in tools, the sandbox, the browser and the MCP client belong here. Whether a call is allowed
-is not decided here: that is `llmos.kernel`.
+Whether a call is allowed is not decided here: that is `llmos.kernel`.
 """
+
+from __future__ import annotations
+
+from llmos.tools.output import Output
+from llmos.tools.registry import load_tools
+from llmos.tools.tool import Failed, Retry, RunContext, Tool, tool
+
+__all__ = ["Failed", "Output", "Retry", "RunContext", "Tool", "load_tools", "tool"]

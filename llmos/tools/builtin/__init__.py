@@ -1,0 +1,1 @@
+"""The tools that come with llmos, each a function with `@tool`; `llmos.tools.registry` names them."""
