@@ -17,10 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from llmos.config import data_dir
 from llmos.errors import EngineClosed, NoSuchProcess, StorageError
-from llmos.events import KernelEvent, Notice, Token, Usage
+from llmos.events import KernelEvent, Notice, ProcessChanged, Token, Usage
 from llmos.kernel import control
 from llmos.kernel.calls import Decision, ProposedCall
 from llmos.kernel.entry import AgentCode
@@ -68,7 +69,9 @@ class Running:
     def __init__(self, system: System, portal: Portal, child: Child) -> None:
         self._system, self._portal, self._child = system, portal, child
         self._lock = threading.Lock()
-        self._early: deque[RunEvent] | None = deque(maxlen=_EARLY)
+        entry = child.entry
+        begun = ProcessChanged(pid=entry.pid, agent=entry.agent, state=entry.state)  # told before anybody could listen
+        self._early: deque[RunEvent] | None = deque([begun], maxlen=_EARLY)
         self._watchers: list[Callable[[RunEvent], None]] = []
         end = system.listen(self._take)
         self._outcome: Future[Any] = portal.submit(child.result())
@@ -92,7 +95,7 @@ class Running:
     @property
     def used(self) -> Mapping[str, float]:
         """What it and its children used up so far, by resource; tokens are those read and generated."""
-        return dict(self._child.entry.meter.used)
+        return {str(name): value for name, value in self._child.entry.meter.used.items()}
 
     async def call(self, path: str, number: int) -> Record | None:
         """One of its system calls as the journal has it; None if it has none such."""
@@ -177,9 +180,9 @@ class _Telling(System):
                 "from": {name: [one.origin, one.label, one.source] for name, one in origins.items()},
             }
         )
-        with suppress(OSError):  # a run does not fail for want of it
-            with (self.run_folder(pid.partition(".")[0]) / _DECISIONS).open("a", encoding="utf-8") as file:
-                file.write(self.redact(line) + "\n")
+        path = self.run_folder(pid.partition(".")[0]) / _DECISIONS
+        with suppress(OSError), path.open("a", encoding="utf-8") as file:  # a run does not fail for want of it
+            file.write(self.redact(line) + "\n")
 
 
 class Runs:
@@ -204,7 +207,7 @@ class Runs:
             tools=_tools(parts.tools),
             approver=parts.approver,
             store=parts.store,
-            vault=parts.vault,
+            vault=parts.vault or _Keyring(self.folder),
             sampling=sampling,
             max_tokens=max_tokens,
             owner=self._presence.owner,
@@ -381,6 +384,23 @@ def _run_of(event: RunEvent) -> str:
             return ""
         case _:
             return event.pid.partition(".")[0]
+
+
+class _Keyring:
+    """The vault of `llmos.tools.secrets`: a secret is bound to a tool and to the host of the call's URL."""
+
+    def __init__(self, folder: Path) -> None:
+        from llmos.tools.secrets import Secrets
+
+        self._secrets = Secrets(folder)
+
+    def resolve(self, tool: str, arguments: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Arguments with the values in place of handles."""
+        return self._secrets.resolve(arguments, tool=tool, host=urlsplit(str(arguments.get("url", ""))).hostname or "")
+
+    def redact(self, text: str, /) -> str:
+        """A text with handles in place of the values."""
+        return self._secrets.redact(text)
 
 
 def _policy() -> Policy:

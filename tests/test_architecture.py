@@ -22,7 +22,7 @@ MAX_FUNCTION_LINES = 80
 WORDS = {"errors", "messages", "events"}
 LOW = WORDS | {"config", "wire"}
 KERNEL = LOW | {"kernel"}
-BOOT = KERNEL | {"boot", "portal", "engine", "memory", "tools", "agents"}
+BOOT = KERNEL | {"boot", "runs", "portal", "engine", "memory", "tools", "agents"}
 MAY_IMPORT = {
     "errors": set[str](),
     "messages": {"errors"},
@@ -35,6 +35,8 @@ MAY_IMPORT = {
     "memory": KERNEL,
     "tools": KERNEL,
     "agents": KERNEL,
+    "otel": {"errors", "events", "runs"},
+    "runs": BOOT,
     "boot": BOOT,
     "shell": BOOT,
     "server": BOOT,

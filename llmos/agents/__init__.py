@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def built_in() -> Mapping[str, AgentCode]:
     """The agents that come with llmos, by name."""
+    from llmos.agents.assistant import assistant
     from llmos.agents.chat import chat
 
-    return {"chat": chat}
+    return {"assistant": assistant, "chat": chat}
