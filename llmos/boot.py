@@ -397,6 +397,7 @@ class Kernel:
         from llmos.kernel.budget import DEFAULT
         from llmos.kernel.system import Task
 
+        given = None if tools is None else list(tools)
         task = Task(
             agent=agent if isinstance(agent, str) else getattr(agent, "__name__", "agent"),
             arguments=arguments,
@@ -405,12 +406,13 @@ class Kernel:
             workspace=str(workspace or "."),
             budget=budget or DEFAULT,
             context="" if context is None else wire.encode(context).decode(),
+            tools=None if given is None else tuple(tool.spec.name for tool in given),
         )
         code = None if isinstance(agent, str) else agent
         runs = await self._system()
 
         async def begin() -> Running:
-            return runs.start(task, self._portal, code=code, deps=deps, tools=tools)
+            return runs.start(task, self._portal, code=code, deps=deps, tools=given)
 
         return await self._portal.call(begin())
 

@@ -17,6 +17,7 @@ from llmos.errors import ConfigError, StorageError
 from llmos.messages import Sampling
 
 KvType = Literal["f16", "q8_0"]
+Autonomy = Literal["L0", "L1", "L2", "L3", "L4", "L5"]
 
 
 def data_dir() -> Path:
@@ -80,6 +81,8 @@ class Settings:
             model that comes with llmos.
         system: The system prompt of new conversations; empty leaves it to the model's chat template.
         max_tokens: At most this many new tokens in one answer; None lets it run to the end of the context.
+        tools: Whether the chat and `llmos run` use tools, or only talk.
+        level: How far a run may go by itself, from L0 (suggest) to L5 (nobody to ask).
         sampling: How tokens are chosen.
         engine: How the engine is opened.
     """
@@ -87,6 +90,8 @@ class Settings:
     model: str | None = None
     system: str = ""
     max_tokens: int | None = 2048
+    tools: bool = True
+    level: Autonomy = "L3"
     sampling: Sampling = field(default_factory=Sampling)
     engine: EngineOptions = field(default_factory=EngineOptions)
 
@@ -160,6 +165,8 @@ SETTINGS: Mapping[str, Setting] = {
     "model": Setting("", _name, "a model name or path"),
     "system": Setting("", _text, "a text"),
     "max_tokens": Setting("", _integer(1), "a whole number from 1"),
+    "tools": Setting("", _yes_no, "true or false"),
+    "level": Setting("", _one_of(*get_args(Autonomy)), "L0, L1, L2, L3, L4 or L5"),
     "temperature": Setting("sampling", _number(0, 100), "a number from 0"),
     "top_k": Setting("sampling", _integer(0), "a whole number from 0"),
     "top_p": Setting("sampling", _number(0, 1), "a number from 0 to 1"),

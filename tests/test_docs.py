@@ -21,7 +21,7 @@ import pytest
 
 from llmos.config import SETTINGS, Settings
 from llmos.shell.cli import run_app
-from llmos.shell.commands import COMMANDS
+from llmos.shell.commands_runs import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -31,6 +31,8 @@ PROGRAMS = [ROOT / "README.md", ROOT / "docs" / "guide.md"]
 COMMAND_NAMES = [
     "",
     *("run", "tokens", "next", "doctor", "model"),
+    *("ps", "top", "log", "trace", "resume", "kill", "undo", "replay", "audit", "forget"),
+    *("grants", "grants list", "grants add", "grants revoke"),
     *(f"model {name}" for name in ("list", "pull", "show", "use", "rm", "tune")),
 ]
 BEGIN, END = "<!-- help -->\n", "<!-- end of help -->"
@@ -122,7 +124,9 @@ def test_the_command_reference_is_what_help_prints() -> None:
 def test_every_command_has_a_reference() -> None:
     listed = re.findall(r"^  (\w+) ", help_of("").partition("Commands:")[2].partition("\n\n")[0], re.MULTILINE)
     models = re.findall(r"^  (\w+) ", help_of("model").partition("Commands:")[2], re.MULTILINE)
-    assert {*listed, *(f"model {name}" for name in models), ""} == set(COMMAND_NAMES)
+    grants = re.findall(r"^  (\w+) ", help_of("grants").partition("Commands:")[2], re.MULTILINE)
+    below = {*(f"model {name}" for name in models), *(f"grants {name}" for name in grants)}
+    assert {*listed, *below, ""} == set(COMMAND_NAMES)
 
 
 def test_every_setting_is_documented_with_its_values_and_default() -> None:

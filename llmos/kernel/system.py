@@ -121,6 +121,7 @@ class Task:
         arguments: What the agent's function gets, JSON data.
         words: The user's words: by default the arguments that are texts.
         context: The conversation so far, as a line of `wire`; empty for none.
+        tools: Names of the tools that it may call; None for all.
     """
 
     agent: str
@@ -131,6 +132,7 @@ class Task:
     workspace: str = "."
     budget: Budget = DEFAULT
     context: str = ""
+    tools: tuple[str, ...] | None = None
 
     @property
     def begins_with(self) -> Context:
@@ -150,6 +152,7 @@ class Task:
         data = json.loads(text)
         data["budget"] = Budget(**data["budget"])
         data["arguments"], data["words"] = tuple(data["arguments"]), tuple(data["words"])
+        data["tools"] = None if data["tools"] is None else tuple(data["tools"])
         return cls(**data)
 
 
@@ -239,11 +242,15 @@ class System:
             words=task.words or tuple(text for text in task.arguments if isinstance(text, str)),
             workspace=Path(task.workspace).absolute(),
             deps=deps,
-            devices=self.tools if tools is None else {tool.spec.name: tool for tool in tools},
+            devices=self._devices(task, tools),
         )
         if resumed:
             self._letters[run] = self.journal.letters(run)
         return self.launch(entry, code, task.arguments, task.begins_with)
+
+    def _devices(self, task: Task, tools: Iterable[Device] | None) -> dict[str, Device]:
+        given = self.tools if tools is None else {tool.spec.name: tool for tool in tools}
+        return {name: tool for name, tool in given.items() if task.tools is None or name in task.tools}
 
     def resume(
         self,

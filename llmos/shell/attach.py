@@ -22,14 +22,21 @@ class Attached:
     """A message with its files.
 
     Attributes:
-        text: The user's words, then each file's text in a fenced block.
+        words: The user's words.
+        material: Each file's text in a fenced block.
         files: What was attached, each once.
         missing: References that name no file and stay as they were written.
     """
 
-    text: str
+    words: str
+    material: str = ""
     files: tuple[Path, ...] = ()
     missing: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return f"{self.words}\n\n{self.material}" if self.material else self.words
 
 
 def attach(words: str, *, folder: Path | None = None) -> Attached:
@@ -52,7 +59,7 @@ def attach(words: str, *, folder: Path | None = None) -> Attached:
         elif path not in files:
             files[path] = _read(path)
     blocks = (f"File {str(path)!r}:\n{_fenced(text)}" for path, text in files.items())
-    return Attached("\n\n".join((words, *blocks)), tuple(files), tuple(missing))
+    return Attached(words, "\n\n".join(blocks), tuple(files), tuple(missing))
 
 
 def _find(name: str, folder: Path) -> Path | None:

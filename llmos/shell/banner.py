@@ -51,6 +51,11 @@ def headline(model: str, info: EngineInfo | None) -> str:
     return " · ".join(parts)
 
 
+def mode(session: Session) -> str:
+    """That answers use tools; "" where they don't."""
+    return f"tools are on, level {session.settings.level}; /tools off only talks" if session.tools else ""
+
+
 _HOW = ("quantization", "layers on GPU", "memory")
 
 
@@ -107,6 +112,8 @@ def status(session: Session, *, loading_seconds: float, prepares: bool = False) 
         parts.append(
             ("low", f"low confidence {session.confidence:.2f}") if low else ("", f"confidence {session.confidence:.2f}")
         )
+    if session.turns and session.turns[-1].pid:
+        parts.append(("", f"pid {session.turns[-1].pid}, {session.turns[-1].usage.seconds:.1f} s"))
     if session.tokens_per_second:
         parts.append(("", f"{session.tokens_per_second:.0f} tokens/s"))
     return parts

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmos.shell import cli_runs
+from llmos.shell.cli_runs import AsJson, Model, Tools, Unsafe
+
 if TYPE_CHECKING:
     from llmos.config import Settings
     from llmos.messages import Constraint
@@ -30,19 +33,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model", "-m", metavar="NAME", help="A path, a name from `model list`, hf:…, ollama:…, http://host/v1#model."
-    ),
-]
 ContextSize = Annotated[
     int | None, typer.Option("--context", metavar="TOKENS", help="Size of the context; by default what fits.")
 ]
 Isolate = Annotated[
     bool | None, typer.Option("--isolate", help="Run the model in a process of its own: a crash costs a restart only.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 
 
 @app.callback()
@@ -68,7 +64,7 @@ def main(
         if go_on and not has_terminal():
             _need_a_conversation()
         first = "/resume 1" if go_on else "/resume" if resume else ""
-        raise typer.Exit(start_chat(_settings(context), first=first))
+        raise typer.Exit(start_chat(settings_of(context), first=first))
     if go_on or resume:
         option = "--continue" if go_on else "--resume"
         raise typer.BadParameter(f"only the chat goes on, not {context.invoked_subcommand!r}", param_hint=option)
@@ -89,7 +85,7 @@ def _need_a_conversation() -> None:
         raise typer.BadParameter("no conversation is saved yet", param_hint="--continue")
 
 
-def _settings(context: typer.Context, flags: Mapping[str, object] | None = None) -> Settings:
+def settings_of(context: typer.Context, flags: Mapping[str, object] | None = None) -> Settings:
     """The settings under the options before the command and those after it, which go first."""
     from llmos.config import load_settings
 
@@ -119,22 +115,35 @@ def run(
     regex: Annotated[str | None, typer.Option(metavar="PATTERN", help="The whole answer matches this.")] = None,
     choices: Annotated[str | None, typer.Option(metavar="A,B,…", help="The answer is one of these.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write events as JSON lines.")] = False,
+    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Who does it; by default the assistant.")] = None,
+    tools: Tools = None,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Only talk: one answer of the model.")] = False,
+    level: Annotated[str | None, typer.Option(metavar="L0…L5", help="How far it may go by itself; L3.")] = None,
+    workspace: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", exists=True, file_okay=False, help="Where it works; here.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="NAME=N,…", help="Bounds: tokens, steps, seconds, calls, questions, …")
+    ] = None,
+    unsafe: Unsafe = False,
 ) -> None:
-    """Answer one question: the answer on stdout, everything else on stderr.
+    """Do what is asked, with tools: the answer on stdout, everything else on stderr.
 
-    Exit codes: 0 answered, 1 failed, 2 wrong usage, 130 interrupted.
+    With --no-tools, or where the form of the answer is fixed (--schema, --regex, --choices, --beams, --best-of), it is
+    one answer of the model. Exit codes: 0 answered, 1 failed, 2 wrong usage, 130 interrupted.
     """
     constraint = _constraint(schema, regex, choices)
-    if beams > 1 and best_of > 1:
-        raise typer.BadParameter("give either --beams or --best-of")
-    if greedy and temperature:
-        raise typer.BadParameter("give either --greedy or --temperature")
-    if greedy and best_of > 1:
-        raise typer.BadParameter("give either --greedy or --best-of: greedy answers are all the same")
-    from llmos.shell.oneshot import Task, prompt_with_input, run_once
+    _check_sampling(beams, best_of, temperature, greedy=greedy)
+    plain = no_tools or constraint is not None or beams > 1 or best_of > 1
+    working = {"--agent": agent, "--tools": tools, "--level": level, "--workspace": workspace, "--budget": budget}
+    if plain and (wrong := [name for name, value in working.items() if value is not None]):
+        raise typer.BadParameter("that is one answer of the model, without tools", param_hint=wrong[0])
+    names, bounds = cli_runs.names(tools), cli_runs.budget_of(budget)
+    from llmos.shell.oneshot import Task, piped, run_once
+    from llmos.shell.text import joined
 
-    words = prompt_with_input(" ".join(prompt or ()))
-    if not words.strip():
+    words, material = " ".join(prompt or ()), piped()
+    if not words.strip() and not material.strip():
         raise typer.BadParameter("a question is missing, as an argument or piped in", param_hint="PROMPT")
     flags = {
         "model": model,
@@ -144,10 +153,35 @@ def run(
         "max_tokens": max_tokens,
         "temperature": 0.0 if greedy else temperature,
         "seed": seed,
+        "level": cli_runs.level_of(level),
     }
-    settings = _settings(context, flags)
-    task = Task(prompt=words, json=as_json, constraint=constraint, beams=beams, best_of=best_of)
-    raise typer.Exit(run_once(task, settings))
+    settings = settings_of(context, flags)
+    if plain or not (settings.tools or agent or tools):
+        whole = joined(words, material)
+        task = Task(prompt=whole, json=as_json, constraint=constraint, beams=beams, best_of=best_of)
+        raise typer.Exit(run_once(task, settings))
+    from llmos.shell.working import Job, run_job
+
+    job = Job(
+        prompt=words if words.strip() else material,
+        material=material if words.strip() else "",
+        agent=agent or "",
+        tools=names,
+        workspace=workspace,
+        budget=bounds,
+        unsafe=unsafe,
+        json=as_json,
+    )
+    raise typer.Exit(run_job(job, settings))
+
+
+def _check_sampling(beams: int, best_of: int, temperature: float | None, *, greedy: bool) -> None:
+    if beams > 1 and best_of > 1:
+        raise typer.BadParameter("give either --beams or --best-of")
+    if greedy and temperature:
+        raise typer.BadParameter("give either --greedy or --temperature")
+    if greedy and best_of > 1:
+        raise typer.BadParameter("give either --greedy or --best-of: greedy answers are all the same")
 
 
 def _constraint(schema: Path | None, regex: str | None, choices: str | None) -> Constraint | None:
@@ -193,7 +227,7 @@ def tokens(
 
     from llmos.shell.inspect import show_tokens
 
-    asyncio.run(show_tokens(_text(text), _settings(context, {"model": model}), as_json=as_json))
+    asyncio.run(show_tokens(_text(text), settings_of(context, {"model": model}), as_json=as_json))
 
 
 @app.command("next", epilog='Example:  llmos next "The mouse ate the" --top 5')
@@ -211,7 +245,7 @@ def next_(
 
     from llmos.shell.inspect import show_next
 
-    asyncio.run(show_next(_text(text), _settings(context, {"model": model}), top=top, as_json=as_json))
+    asyncio.run(show_next(_text(text), settings_of(context, {"model": model}), top=top, as_json=as_json))
 
 
 def _text(given: str | None) -> str:
@@ -240,6 +274,9 @@ def model(context: typer.Context) -> None:
     from llmos.shell.models import app as models
 
     raise typer.Exit(run_app(context.args or ["--help"], models, name="llmos model"))
+
+
+cli_runs.add_to(app)
 
 
 def run_app(arguments: list[str], commands: typer.Typer = app, *, name: str = "llmos") -> int:

@@ -160,7 +160,7 @@ async def _retry(shell: Shell, argument: str) -> None:
     turn = shell.session.undo()
     if turn is None:
         raise LlmosError("There is no question of this session to ask again.")
-    await shell.answer(turn.words)
+    await shell.answer(turn.words, attached=turn.attached)
 
 
 @command("system [TEXT]", "the system prompt, or another one from now on")

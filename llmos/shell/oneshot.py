@@ -1,4 +1,7 @@
-"""`llmos run`: one question, the answer on stdout, everything else on stderr. Knows no terminal library."""
+"""`llmos run` without tools: one answer of the model on stdout, everything else on stderr.
+
+Knows no terminal library.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from llmos.portal import closing
 from llmos.shell import jsonl, waiting
 from llmos.shell.screen import PlainAnswer
 from llmos.shell.session import LOW_CONFIDENCE
-from llmos.shell.text import harmless
+from llmos.shell.text import harmless, joined
 
 _STDIN_SECONDS = 3.0
 _LISTED = 5
@@ -48,18 +51,26 @@ def prompt_with_input(words: str) -> str:
     Raises:
         LlmosError: The input is not text.
     """
+    return joined(words, piped())
+
+
+def piped() -> str:
+    """What is piped in; empty on a terminal.
+
+    Raises:
+        LlmosError: The input is not text.
+    """
     if sys.stdin is None or sys.stdin.isatty():
-        return words
+        return ""
     notice = threading.Timer(_STDIN_SECONDS, _say_that_it_waits)
     notice.daemon = True
     notice.start()
     try:
-        piped = sys.stdin.buffer.read().decode("utf-8")
+        return sys.stdin.buffer.read().decode("utf-8").strip("\n")
     except UnicodeDecodeError as error:
         raise LlmosError("The input is not UTF-8 text.", hint="Convert it first, with iconv for example.") from error
     finally:
         notice.cancel()
-    return "\n\n".join(part for part in (words, piped.strip("\n")) if part.strip())
 
 
 def _say_that_it_waits() -> None:

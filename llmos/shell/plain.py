@@ -28,6 +28,8 @@ def run_plain(settings: Settings, *, first: str = "", lines: Iterable[bytes] | N
     with asyncio.Runner() as runner:
         try:
             screen.warn(banner.headline(banner.chosen(settings.model), None))
+            if shell.session.tools:
+                screen.warn(banner.mode(shell.session))
             if waiting.prepares(settings.model):
                 screen.warn(waiting.PREPARES)
             if first:

@@ -132,7 +132,7 @@ class _Repl:
         session, width = self._shell.session, max(_columns() - 1, 20)
         headline = banner.headline(banner.pending(session), session.kernel.info)
         lines: StyleAndTextTuples = [("class:headline", headline), ("class:note", "      /help for commands\n")]
-        for note in self._notes:
+        for note in [*filter(None, [banner.mode(session)]), *self._notes]:
             lines += [("class:note", f"{line}\n") for line in textwrap.wrap(note, width)]
         return lines
 

@@ -12,6 +12,7 @@ from typing import Protocol, Self, TextIO
 
 from llmos.errors import LlmosError
 from llmos.events import Event, Token
+from llmos.shell.approver import Asking
 from llmos.shell.text import complaint, harmless, traced
 
 
@@ -20,6 +21,15 @@ class AnswerView(Protocol):
 
     def event(self, event: Event, /) -> None:
         """Something happened."""
+        ...
+
+    def note(self, text: str, /) -> None:
+        """Say what is being done for it, in a line."""
+        ...
+
+    @property
+    def ask(self) -> Asking | None:
+        """Puts a question to the user in between; None where nobody can answer."""
         ...
 
 
@@ -72,14 +82,17 @@ class PlainScreen:
 
     def answer(self) -> PlainAnswer:
         """Print tokens as they come."""
-        return PlainAnswer(self._out)
+        return PlainAnswer(self._out, self._err)
 
 
 class PlainAnswer:
     """Writes the answer's text as it comes, and ends the line."""
 
-    def __init__(self, out: TextIO) -> None:
+    ask: Asking | None = None
+
+    def __init__(self, out: TextIO, err: TextIO | None = None) -> None:
         self._out = out
+        self._err = err or sys.stderr
         self._last = "\n"
 
     async def __aenter__(self) -> Self:
@@ -94,6 +107,10 @@ class PlainAnswer:
         """Write what it adds to the answer."""
         if isinstance(event, Token) and event.channel == "answer":
             self.write(event.text)
+
+    def note(self, text: str, /) -> None:
+        """Print it on the error stream."""
+        print(harmless(text), file=self._err, flush=True)
 
     def write(self, text: str) -> None:
         """Write a piece of the answer."""

@@ -13,17 +13,22 @@ from dataclasses import dataclass, field, replace
 
 from llmos.boot import Kernel, confidence_of
 from llmos.config import Settings
-from llmos.errors import LlmosError, StorageError
-from llmos.events import Event, Finished, FinishReason, Started, Token, Usage
+from llmos.errors import Interrupted, LlmosError, StorageError
+from llmos.events import CallEnded, CallStarted, Event, Finished, FinishReason, Started, Token, Usage
 from llmos.messages import Context, Message
 from llmos.portal import closing
+from llmos.runs import Parts, Running
 from llmos.shell import conversations
+from llmos.shell.approver import Terminal
+from llmos.shell.calls import cost_of, follow, one_line, result_text, work_line
 from llmos.shell.conversations import Conversation
+from llmos.shell.text import harmless, joined
 
 LOW_CONFIDENCE = 0.5
 _CANCELLED: FinishReason = "cancelled"
 
 Show = Callable[[Event], None]
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +36,9 @@ class Turn:
     """One question and what came of it.
 
     Attributes:
+        attached: Files and other material that came with the words.
         before: The context without this turn, so that it can be taken back.
+        pid: The run that worked on it; empty for an answer of the model alone.
         confidence: Geometric mean probability of the answer's tokens; None where unknown.
     """
 
@@ -41,6 +48,8 @@ class Turn:
     reason: FinishReason
     confidence: float | None
     usage: Usage
+    attached: str = ""
+    pid: str = ""
 
 
 @dataclass(slots=True)
@@ -57,6 +66,9 @@ class _Progress:
     reasoning: list[str] = field(default_factory=list[str])
     logprobs: list[float] = field(default_factory=list[float])
     finished: Finished | None = None
+    running: Running | None = None
+    doing: str = "reading"
+    result: str | None = None
 
     def take(self, event: Event) -> None:
         if isinstance(event, Started):
@@ -72,6 +84,14 @@ class _Progress:
                 self.reasoning.append(event.text)
         elif isinstance(event, Finished):
             self.finished = event
+
+    def follow(self, event: object) -> None:
+        """Take an event of a run."""
+        if isinstance(event, CallStarted):
+            self.doing = "thinking" if event.call == "think" else one_line(event.title, 60) or event.call
+            self.answer.clear()
+        elif isinstance(event, Token):
+            self.take(event)
 
     def message(self) -> Message:
         return Message("assistant", "".join(self.answer), reasoning="".join(self.reasoning))
@@ -116,6 +136,9 @@ class Session:
         settings: What the kernel was started with.
         kernel: It; replaced by `use_model`.
         context: The conversation so far.
+        tools: Whether questions are worked on by an agent with tools, or answered by the model alone.
+        approver: Asks the user about effects, while somebody is attached to it.
+        last_pid: The run that worked last; empty before there was one.
         turns: The turns of this session, oldest first; those of a resumed conversation are not among them.
         totals: What they cost together.
         warnings: Called with what a person should know although it stops nothing, such as a full disk.
@@ -123,7 +146,10 @@ class Session:
 
     def __init__(self, settings: Settings, *, warnings: Callable[[str], None]) -> None:
         self.settings = settings
-        self.kernel = Kernel(settings=settings)
+        self.tools = settings.tools
+        self.approver = Terminal()
+        self.last_pid = ""
+        self.kernel = self._opened(settings)
         self.context = self._fresh()
         self.turns: list[Turn] = []
         self.totals = Totals()
@@ -131,8 +157,25 @@ class Session:
         self.conversation: Conversation | None = None
         self._progress: _Progress | None = None
         self._task: asyncio.Task[None] | None = None
+        self._signals: set[asyncio.Task[None]] = set()
+        self._stopped = 0
         self._save_failed = False
         self._tokens_used = 0
+
+    @property
+    def running(self) -> Running | None:
+        """The run that works on the question, if there is one."""
+        return self._progress.running if self.busy and self._progress is not None else None
+
+    @property
+    def doing(self) -> str:
+        """What that run is doing, in a line: the cost, the call, the end of what is being written."""
+        progress = self._progress
+        if progress is None or progress.running is None:
+            return ""
+        tail = harmless(" ".join("".join(progress.answer).split())[-40:])
+        cost = cost_of(progress.running, time.monotonic() - progress.begun)
+        return f"{progress.doing} · {cost}" + (f" · …{tail}" if tail else "")
 
     @property
     def busy(self) -> bool:
@@ -161,36 +204,51 @@ class Session:
         """That of the last answer."""
         return self.turns[-1].confidence if self.turns and not self.busy else None
 
-    async def ask(self, words: str, show: Show) -> Turn:
+    async def ask(self, words: str, show: Show, *, attached: str = "", note: Note = lambda text: None) -> Turn:
         """Answer the user's words and save the conversation.
 
         Args:
-            words: The user's words, attached files included.
-            show: Called with every event as it comes.
+            words: The user's own words; with tools, what may be done is decided by them alone.
+            show: Called with every event of an answer as it comes; with tools, with the answer when it is complete.
+            attached: Files and other material that came with the words.
+            note: With tools, called with a line for each tool call.
 
         Raises:
             LlmosError: The model can't be loaded, or the request failed; the conversation is as it was.
         """
         progress = _Progress()
-        task = asyncio.create_task(self._stream(words, progress, show))
-        self._progress, self._task = progress, task
+        if self.tools:
+            work = self._work(words, attached, progress, show, note)
+        else:
+            work = self._stream(joined(words, attached), progress, show)
+        task = asyncio.create_task(work)
+        self._progress, self._task, self._stopped = progress, task, 0
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
             task.cancel()
             await asyncio.wait({task})
-            self._record(words, progress)
+            self._record(words, attached, progress)
             raise
         finally:
             self._task = None
         if not task.cancelled():
             task.result()
-        return self._record(words, progress)
+        return self._record(words, attached, progress)
 
     def stop(self) -> None:
-        """Stop the answer that is being made; `ask` then returns what there is."""
-        if self._task is not None:
+        """Stop the answer that is being made; `ask` then returns what there is. A run is interrupted, and killed the
+        second time; it can be resumed."""
+        if self._task is None:
+            return
+        self._stopped += 1
+        running = self.running
+        if running is None:
             self._task.cancel()
+            return
+        sending = asyncio.ensure_future(running.signal("interrupt" if self._stopped == 1 else "kill"))
+        self._signals.add(sending)
+        sending.add_done_callback(self._signals.discard)
 
     def undo(self) -> Turn | None:
         """Take back the last turn; None if there is none in this session."""
@@ -255,13 +313,13 @@ class Session:
         """
         await self.kernel.close()
         before, self.settings = self.settings, replace(self.settings, model=spec)
-        self.kernel = Kernel(settings=self.settings)
+        self.kernel = self._opened(self.settings)
         try:
             await self.kernel.engine()
         except LlmosError:
             await self.kernel.close()
             self.settings = before
-            self.kernel = Kernel(settings=before)
+            self.kernel = self._opened(before)
             self.kernel.start()
             raise
         self._tokens_used = 0
@@ -274,29 +332,89 @@ class Session:
     def _fresh(self) -> Context:
         return Context(messages=(Message("system", self.settings.system),)) if self.settings.system else Context()
 
+    def _opened(self, settings: Settings) -> Kernel:
+        return Kernel(settings=settings, parts=Parts(approver=self.approver))
+
+    async def go_on(self, run: str, show: Show, *, note: Note = lambda text: None) -> Turn:
+        """Go on with a run that was interrupted, as a turn of this conversation.
+
+        Raises:
+            NoSuchProcess: There is no such run, it is over, or it is running.
+            LlmosError: It failed.
+        """
+        progress = _Progress()
+
+        async def work() -> None:
+            await self._follow(await self.kernel.resume(run), progress, show, note)
+
+        task = asyncio.create_task(work())
+        self._progress, self._task, self._stopped = progress, task, 0
+        try:
+            await asyncio.wait({task})
+        finally:
+            self._task = None
+        if not task.cancelled():
+            task.result()
+        return self._record(f"(run {run} went on)", "", progress)
+
+    async def _work(self, words: str, attached: str, progress: _Progress, show: Show, note: Note) -> None:
+        """Have an agent work on it."""
+        from llmos.shell.working import agent_named
+
+        context = self.context.add(Message("user", attached)) if attached else self.context
+        running = await self.kernel.spawn(
+            agent_named(""), words, level=self.settings.level, context=context if context.messages else None
+        )
+        await self._follow(running, progress, show, note)
+
+    async def _follow(self, running: Running, progress: _Progress, show: Show, note: Note) -> None:
+        progress.running, self.last_pid = running, running.pid
+        if self._stopped:
+            await running.signal("interrupt")
+        async for event in follow(running):
+            progress.follow(event)
+            if isinstance(event, CallEnded) and event.call == "act":
+                note(work_line(event, cost_of(running, time.monotonic() - progress.begun)))
+        try:
+            progress.result = result_text(await running.result())
+        except Interrupted:
+            if not self._stopped:
+                raise
+            return
+        show(Token(request="", index=0, token=-1, text=progress.result, logprob=math.nan, seconds=0.0))
+
     async def _stream(self, words: str, progress: _Progress, show: Show) -> None:
         async with closing(self.kernel.run_stream(words, context=self.context)) as events:
             async for event in events:
                 progress.take(event)
                 show(event)
 
-    def _record(self, words: str, progress: _Progress) -> Turn:
-        before, finished, reason = self.context, progress.finished, _CANCELLED
-        if finished is None:
-            message, usage = progress.message(), progress.usage()
-            known = [value for value in progress.logprobs if not math.isnan(value)]
-            logprob = sum(known) / len(known) if known else math.nan
-            context = before.add(Message("user", words), *([message] if message.content else []))
+    def _record(self, words: str, attached: str, progress: _Progress) -> Turn:
+        before, whole = self.context, Message("user", joined(words, attached))
+        finished, reason, confidence = progress.finished, _CANCELLED, None
+        running = progress.running
+        if finished is not None:
+            message, usage, reason, context = finished.message, finished.usage, finished.reason, finished.context
+            confidence = confidence_of(finished.logprob)
         else:
-            message, usage, reason, logprob = finished.message, finished.usage, finished.reason, finished.logprob
-            context = finished.context
+            message, usage = progress.message(), progress.usage()
+            if progress.result is not None:
+                message, reason = Message("assistant", progress.result), "stop"
+            elif running is None:
+                known = [value for value in progress.logprobs if not math.isnan(value)]
+                confidence = confidence_of(sum(known) / len(known) if known else math.nan)
+            context = before.add(whole, *([message] if message.content else []))
+        if running is not None:
+            usage = replace(running.usage, seconds=usage.seconds, first_token_seconds=usage.first_token_seconds)
         turn = Turn(
             words=words,
             text=message.content,
             before=before,
             reason=reason,
-            confidence=confidence_of(logprob),
+            confidence=confidence,
             usage=usage,
+            attached=attached,
+            pid=running.pid if running is not None else "",
         )
         self.totals.add(usage)
         if finished is None and not message.content:

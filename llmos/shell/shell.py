@@ -12,6 +12,7 @@ from llmos.config import Settings
 from llmos.errors import LlmosError
 from llmos.shell.attach import attach
 from llmos.shell.commands import find, names_like
+from llmos.shell.commands_runs import COMMANDS as COMMANDS  # with the commands for runs
 from llmos.shell.screen import Screen
 from llmos.shell.session import Session, Turn
 
@@ -53,16 +54,29 @@ class Shell:
         attached = attach(words, folder=self.folder)
         for name in attached.missing:
             self.screen.warn(f"no file {name!r} here: sent as it is written")
-        return await self.answer(attached.text)
+        return await self.answer(attached.words, attached=attached.material)
 
-    async def answer(self, words: str) -> Turn:
+    async def answer(self, words: str, *, attached: str = "") -> Turn:
         """Answer words that are complete.
 
         Raises:
             LlmosError: The request failed.
         """
         async with self.screen.answer() as view:
-            turn = await self.session.ask(words, view.event)
+            with self.session.approver.attached(view.ask):
+                turn = await self.session.ask(words, view.event, attached=attached, note=view.note)
+        self._explain(turn)
+        return turn
+
+    async def go_on(self, run: str) -> Turn:
+        """Go on with a run that was interrupted.
+
+        Raises:
+            LlmosError: There is no such run, or it failed.
+        """
+        async with self.screen.answer() as view:
+            with self.session.approver.attached(view.ask):
+                turn = await self.session.go_on(run, view.event, note=view.note)
         self._explain(turn)
         return turn
 
@@ -71,6 +85,8 @@ class Shell:
             self.screen.warn(f"stopped at {turn.usage.generated_tokens:,} tokens (max_tokens); say “go on” for more")
         elif turn.reason == "context":
             self.screen.warn("the context is full: /undo takes a turn back, /clear begins anew")
+        elif turn.reason == "cancelled" and turn.pid:
+            self.screen.warn(f"interrupted; /continue {turn.pid} goes on with it")
         elif turn.reason == "cancelled":
             self.screen.warn("stopped; what was said is kept" if turn.text else "stopped before anything was said")
 

@@ -87,18 +87,24 @@ class TerminalAnswer:
         self._painter: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._cleanup.enter_context(stop_keys(self._source, self._session.stop))
-        self._painter = asyncio.create_task(self._paint())
+        self._begin()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+        print(file=self._out, flush=True)
+
+    def _begin(self) -> None:
+        self._cleanup.enter_context(stop_keys(self._source, self._session.stop))
+        self._painter = asyncio.create_task(self._paint())
+
+    def _end(self) -> None:
         if self._painter is not None:
             self._painter.cancel()
         self._cleanup.close()
         self._stream.finish()
-        print(file=self._out, flush=True)
 
     def event(self, event: Event, /) -> None:
         """Take what it adds to the answer; the next picture shows it."""
@@ -106,6 +112,21 @@ class TerminalAnswer:
             self._thinking = event.channel == "reasoning"
             if event.channel == "answer":
                 self._stream.feed(event.text)
+
+    def note(self, text: str, /) -> None:
+        """Print a line above the picture, for good."""
+        self._stream.finish()
+        print(styled(harmless(text), _DIM), file=self._out, flush=True)
+
+    async def ask(self, text: str, prompt: str, /) -> str | None:
+        """Put a question in between."""
+        from llmos.shell.questions import put
+
+        self._end()
+        try:
+            return await put(text, prompt, source=self._source, out=self._out)
+        finally:
+            self._begin()
 
     async def _paint(self) -> None:
         for frame in range(sys.maxsize):
@@ -118,6 +139,8 @@ class TerminalAnswer:
         session, passed = self._session, time.monotonic() - self._begun
         if session.kernel.state == "loading":
             return f"loading the model · {passed:.0f} s · Esc stops"
+        if session.running is not None:
+            return f"{session.doing} · Esc interrupts"
         if not session.generating:
             return f"reading · {passed:.1f} s · Esc stops"
         doing = "thinking · " if self._thinking else ""

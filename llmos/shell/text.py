@@ -20,6 +20,11 @@ def harmless(text: str) -> str:
     return _CONTROLS.sub("\ufffd", text.replace("\r\n", "\n"))
 
 
+def joined(words: str, material: str) -> str:
+    """A message with some material below it."""
+    return "\n\n".join(part for part in (words, material) if part.strip())
+
+
 def columns(rows: Sequence[tuple[str, str]], *, indent: int = 2) -> str:
     """Two columns, the second one aligned."""
     width = max((len(left) for left, _ in rows), default=0)

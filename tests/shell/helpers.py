@@ -16,12 +16,14 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 from llmos.engine.hardware import detect
 
 WAIT = 30.0
+T = TypeVar("T")
 _HARDWARE = detect()
 needs_preparation = pytest.mark.skipif(
     bool(_HARDWARE.offload) or not _HARDWARE.features & {"avx2", "dotprod"},
@@ -37,13 +39,13 @@ def script(folder: Path, replies: object, **values: object) -> str:
 
 
 def environment(home: Path, **values: str) -> dict[str, str]:
-    """Variables for a process of its own home."""
+    """Variables for a process of its own home; it only talks, unless `LLMOS_TOOLS` says otherwise."""
     kept = {
         key: value
         for key, value in os.environ.items()
         if key not in ("NO_COLOR", "TERM", "LLMOS_DEBUG", "COLUMNS", "LINES")
     }
-    return kept | {"LLMOS_HOME": str(home), "TERM": "xterm-256color", "COLORTERM": ""} | values
+    return kept | {"LLMOS_HOME": str(home), "TERM": "xterm-256color", "COLORTERM": "", "LLMOS_TOOLS": "false"} | values
 
 
 def llmos(home: Path, *arguments: str, stdin: bytes | None = b"", **values: str) -> subprocess.CompletedProcess[bytes]:
@@ -51,6 +53,51 @@ def llmos(home: Path, *arguments: str, stdin: bytes | None = b"", **values: str)
     command = [sys.executable, "-m", "llmos", *arguments]
     where = environment(home, **values)
     return subprocess.run(command, input=stdin, capture_output=True, timeout=WAIT, check=False, env=where)
+
+
+PROGRAM = str(Path(__file__).with_name("program.py"))
+
+
+def start(folder: Path, *arguments: str, **values: str) -> subprocess.Popen[bytes]:
+    """Start the program with the agents of `tests.shell.program`, working in `folder`/work, at home in `folder`."""
+    (folder / "work").mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, PROGRAM, *arguments],
+        cwd=folder / "work",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(folder, LLMOS_TOOLS="", **values),
+    )
+
+
+def run(folder: Path, *arguments: str, **values: str) -> tuple[int, str, str]:
+    """Run that program to its end: exit code, stdout, stderr."""
+    with start(folder, *arguments, **values) as process:
+        out, err = process.communicate(timeout=WAIT)
+        return process.returncode, out.decode(), err.decode()
+
+
+def listed(folder: Path, *options: str) -> list[dict[str, Any]]:
+    """What another terminal sees."""
+    code, out, _ = run(folder, "ps", "--json", *options)
+    assert code == 0
+    rows: list[dict[str, Any]] = json.loads(out)
+    return rows
+
+
+def permit_writing(folder: Path) -> None:
+    """Let every run write files."""
+    assert run(folder, "grants", "add", "write_file")[0] == 0
+
+
+def until(condition: Callable[[], T]) -> T:
+    """Wait until something is true."""
+    end = time.monotonic() + WAIT
+    while not (found := condition()):
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.1)
+    return found
 
 
 def broken_llama(folder: Path) -> str:
@@ -145,14 +192,28 @@ class Screen:
 
 
 class Terminal:
-    """The program on a pseudo-terminal."""
+    """The program on a pseudo-terminal.
 
-    def __init__(self, home: Path, *arguments: str, columns: int = 80, rows: int = 24, **values: str) -> None:
+    Args:
+        folder: Where it works; there it has the agents of `tests.shell.program`.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *arguments: str,
+        columns: int = 80,
+        rows: int = 24,
+        folder: Path | None = None,
+        **values: str,
+    ) -> None:
         self.output = ""
         self.screen = Screen(columns, rows)
         pid, self._fd = pty.fork()
         if pid == 0:
-            os.execve(sys.executable, [sys.executable, "-m", "llmos", *arguments], environment(home, **values))
+            program = ["-m", "llmos"] if folder is None else [PROGRAM]
+            os.chdir(folder or ".")
+            os.execve(sys.executable, [sys.executable, *program, *arguments], environment(home, **values))
         self.pid = pid
         self._ended: int | None = None
         self.resize(columns, rows)

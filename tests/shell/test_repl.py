@@ -22,7 +22,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     terminals: list[Terminal] = []
 
     def begin(*arguments: str, columns: int = 80, rows: int = 24, **values: str) -> Terminal:
-        terminals.append(Terminal(tmp_path, *arguments, columns=columns, rows=rows, **values))
+        terminals.append(Terminal(tmp_path, *arguments, columns=columns, rows=rows, folder=None, **values))
         return terminals[-1]
 
     yield begin

@@ -272,6 +272,8 @@ def test_next_in_json_has_probabilities(tmp_path: Path) -> None:
     "command",
     [
         *("", "run", "tokens", "next", "doctor", "model"),
+        *("ps", "top", "log", "trace", "resume", "kill", "undo", "replay", "audit", "forget"),
+        *(f"grants {name}" for name in ("list", "add", "revoke")),
         *(f"model {name}" for name in ("list", "pull", "show", "use", "rm", "tune")),
     ],
 )
