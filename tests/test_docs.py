@@ -68,7 +68,8 @@ def command_reference() -> str:
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a language in a page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return [text for found, text in fenced if found == language]
 
 
 def programs() -> Iterator[Any]:
