@@ -94,10 +94,17 @@ class Agreeable:
 def wanted() -> tuple[dict[str, str], list[Wanted]]:
     """The files of the workspace, and the requests."""
     data = tomllib.loads(TASKS.read_text(encoding="utf-8"))
-    listed = ("tools", "arguments", "answer")
     tasks: list[dict[str, Any]] = data["task"]
     return data["workspace"], [
-        Wanted(**{name: tuple(value) if name in listed else value for name, value in task.items()}) for task in tasks
+        Wanted(
+            kind=task["kind"],
+            request=task["request"],
+            tools=tuple(task.get("tools", ())),
+            arguments=tuple(task.get("arguments", ())),
+            answer=tuple(task.get("answer", ())),
+            files=task.get("files", {}),
+        )
+        for task in tasks
     ]
 
 

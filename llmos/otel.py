@@ -13,7 +13,6 @@ from llmos.errors import ConfigError
 from llmos.events import CallEnded, CallStarted, ProcessChanged
 
 if TYPE_CHECKING:
-
     from opentelemetry.trace import Span, Tracer
 
     from llmos.runs import RunEvent

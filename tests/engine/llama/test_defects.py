@@ -261,10 +261,11 @@ async def test_a_start_that_fails_after_the_model_is_loaded_frees_it(
     def broken(*_: object, **__: object) -> None:
         raise MemoryError
 
+    before = set(threading.enumerate())
     monkeypatch.setattr("llmos.engine.llama.engine.Prompts", broken)
     with pytest.raises(MemoryError):
         await LlamaEngine.load(model, LlamaOptions(context=256, cells=256))
-    assert "llmos-engine" not in {thread.name for thread in threading.enumerate()}
+    assert "llmos-engine" not in {thread.name for thread in set(threading.enumerate()) - before}
 
 
 @model_test

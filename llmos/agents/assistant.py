@@ -1,0 +1,365 @@
+"""The default agent: think and act over tools until the request is answered.
+
+A request is cut into steps. For each step the tool is found by retrieval and scoring, and the model's own choice counts
+as much as it is sure of it; the arguments are grounded in the user's words, so that nothing can be invented; what a
+tool says is quoted rather than retold. Without a tool that fits, the model answers. Whatever is not sure is said to be
+so, or asked. Everything it does is a system call: a run resumes and replays. Documentation: docs/assistant.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from llmos.agents import answers
+from llmos.agents.grounding import Candidate, Grounded, Request
+from llmos.agents.prompts import prompts
+from llmos.agents.records import Earlier, chosen
+from llmos.agents.shortlist import ANSWER, Scored, examples_of, probabilities, roles_of, shortlist, weights
+from llmos.agents.steps import steps
+from llmos.errors import BadArguments, Denied, NobodyThere
+from llmos.kernel.calls import Provenance, Result
+from llmos.kernel.process import Process
+from llmos.kernel.protocols import Device
+from llmos.messages import Context, Message, Regex, Sampling, ToolCall
+
+MAX_STEPS = 6
+"""More steps than this are not begun."""
+
+ATTEMPTS = 3
+"""How often a tool is tried with other values that the words allow."""
+
+SURE = 0.9
+"""Above this the model is not asked which tool to use: it could not change the choice."""
+
+UNSURE = 0.5
+"""Below this a tool that changes something is not called."""
+
+CLOSE = 1.0
+"""Values whose weights are nearer than this are put to the model."""
+
+MAX_ANSWER = 256
+MAX_TEXT = 400
+_CHAT = Sampling(temperature=0.0, repeat_penalty=1.1, seed=0)
+_HIDDEN = frozenset({"ask_user"})
+_DOUBT = 0.4
+
+
+async def assistant(process: Process, task: str) -> str:
+    """Do what the user asks, with the tools that the system has.
+
+    Args:
+        process: The process that runs it.
+        task: The user's words.
+
+    Raises:
+        BudgetExceeded, LoopDetected, Interrupted, EngineError: As of the system calls that it makes.
+    """
+    devices = {name: device for name, device in process.entry.devices.items() if name not in _HIDDEN}
+    work = _Work(process, devices, process.context.messages)
+    process.hear(Message("user", task))
+    for step in steps(task, devices)[:MAX_STEPS]:
+        if not await work.do(step):
+            break
+    answer = work.answer()
+    process.hear(Message("assistant", answer))
+    return answer
+
+
+@dataclass(slots=True)
+class _Done:
+    """What a step came to: what to tell the user, and whether a later step made it a means only.
+
+    Attributes:
+        title: The call that it came from.
+    """
+
+    text: str
+    title: str = ""
+    used: bool = False
+
+
+@dataclass(slots=True)
+class _Work:
+    """One request being worked on."""
+
+    process: Process
+    devices: Mapping[str, Device]
+    before: tuple[Message, ...]
+    earlier: list[Earlier] = field(default_factory=list[Earlier])
+    told: list[_Done] = field(default_factory=list[_Done])
+
+    def answer(self) -> str:
+        """What all steps came to."""
+        return "\n\n".join(one.text for one in self.told if not one.used) or "There is nothing to answer."
+
+    async def do(self, step: Request) -> bool:
+        """Do one step; False if the next ones would have no ground."""
+        step = replace(step, earlier=tuple(self.earlier))
+        choice = await self._choose(step)
+        if choice.name == ANSWER:
+            self.told.append(_Done(await self._talk(step)))
+            return True
+        try:
+            return await self._act(choice, step)
+        except Denied as error:
+            self.told.append(_Done(f"I did not do it. {error.message}"))
+            return False
+
+    # -- which tool
+
+    async def _choose(self, step: Request) -> Scored:
+        """The tool for a step, or `ANSWER`: what the words say, and what the model says where they leave it open."""
+        choices = shortlist(self.devices, step)
+        shares = probabilities(choices)
+        if shares[0] < SURE:
+            near = nearest(choices, shares)
+            logs = await self._ask_model(step, near)
+            weight = weights().get("model", 0.0)
+            choices = sorted(
+                (replace(one, score=one.score + weight * log) for one, log in zip(near, logs, strict=True)),
+                key=lambda one: (-one.score, one.name),
+            )
+            shares = probabilities(choices)
+        best = choices[0]
+        if best.name != ANSWER and self._changes(best.name) and shares[0] < UNSURE:
+            return next(one for one in choices if one.name == ANSWER)
+        return best
+
+    def _changes(self, tool: str) -> bool:
+        return self.devices[tool].traits.effect not in ("pure", "reads")
+
+    async def _ask_model(self, step: Request, near: Sequence[Scored]) -> list[float]:
+        """The model's log-probability of each of a few choices, its bias for a name taken out."""
+        names = [one.name for one in near]
+        context = choosing_context([self.devices[name] for name in names if name != ANSWER])
+        thought = await self._aside(context, step.words, names, baseline=prompts().blank)
+        return [math.log(max(share, 1e-6)) for share in thought]
+
+    async def _aside(
+        self, context: Context, prompt: str, choices: Sequence[str], *, baseline: str | None = None
+    ) -> list[float]:
+        """Let the model choose in a context of its own, which leaves no trace in the conversation."""
+        process, kept, told = self.process, self.process.context, self.process.told
+        process.context, process.told = context, 0
+        try:
+            thought = await process.think(prompt, choices=choices, baseline=baseline)
+        finally:
+            process.context, process.told = kept, told
+        if thought.probabilities:
+            return list(thought.probabilities)
+        return [float(choice == thought.value) for choice in choices]
+
+    # -- acting
+
+    async def _act(self, choice: Scored, step: Request) -> bool:
+        device = self.devices[choice.name]
+        grounded = await self._complete(choice.name, choice.grounded, step)
+        if grounded.missing:
+            return await self._lacking(choice.name, grounded, step)
+        arguments = {name: await self._pick(choice.name, name, found, step) for name, found in grounded.values.items()}
+        for attempt in range(ATTEMPTS):
+            result = await self._call(choice.name, arguments)
+            if not (result.failed or result.retry):
+                await self._tell(choice.name, device, arguments, result, step)
+                return True
+            other = _others(arguments, grounded, device, attempt)
+            if other is None:
+                self.told.append(_Done(f"That did not work: {result.text}"))
+                return False
+            arguments = other
+        return False
+
+    async def _call(self, tool: str, arguments: Mapping[str, Candidate]) -> Result:
+        values = {name: one.value for name, one in arguments.items()}
+        self.process.hear(Message("assistant", tool_calls=(ToolCall(tool, values),)))
+        try:
+            result = await self.process.act(
+                tool, values, provenance={name: one.provenance for name, one in arguments.items()}
+            )
+        except BadArguments as error:
+            result = Result(error.message, retry=True)
+        self.process.hear(Message("tool", result.text, name=tool))
+        return result
+
+    async def _tell(
+        self, tool: str, device: Device, arguments: Mapping[str, Candidate], result: Result, step: Request
+    ) -> None:
+        """Keep what a call gave for later steps, and what the user is told of it."""
+        title = f"{tool} {' '.join(str(one.value) for one in arguments.values())}"[:100]
+        means = {one.provenance.source for one in arguments.values() if one.provenance.origin == "record"}
+        for one in self.told:
+            one.used = one.used or (bool(one.title) and one.title in means)
+        self.earlier.append(Earlier(title, result.text, result.value, result.label))
+        text = result.text
+        if "path" in roles_of(device).values() and device.traits.effect == "reads":
+            spoken = {str(one.value) for one in arguments.values()}
+            text = await self._from_text(step, result.text, spoken)
+        self.told.append(_Done(text, title))
+
+    async def _from_text(self, step: Request, text: str, spoken: set[str]) -> str:
+        """What a text says on a request: the lines that answer it, a summary where one is asked for, or all of it."""
+        if answers.wants_retelling(step.words):
+            return await self._talk(step, text)
+        lines = answers.best_lines(step.words, text, spoken)
+        if 1 < len(lines) <= 4:
+            shares = await self._aside(Context(), prompts().about.format(text=text[:3000], request=step.words), lines)
+            best = max(shares)
+            lines = [line for line, share in zip(lines, shares, strict=True) if share >= best / 3]
+        if not lines:
+            return text
+        return "\n".join(lines) + f"\n({', '.join(sorted(spoken))})"
+
+    # -- arguments
+
+    async def _complete(self, tool: str, grounded: Grounded, step: Request) -> Grounded:
+        """Look for what is missing: a file in a listing, a text that the model may write."""
+        values, missing = dict(grounded.values), list(grounded.missing)
+        device = self.devices[tool]
+        for name in grounded.missing:
+            if name in grounded.findable and (found := await self._found(name, step)):
+                values[name] = (found,)
+            elif name not in device.traits.steers and self._free(device, name):
+                values[name] = (await self._written(device, name, step),)
+            else:
+                continue
+            missing.remove(name)
+        return Grounded(values, tuple(missing))
+
+    @staticmethod
+    def _free(device: Device, name: str) -> bool:
+        """Whether a parameter is text of any kind, that decides nothing."""
+        return roles_of(device).get(name) in ("free", "content") and device.traits.effect != "pure"
+
+    async def _found(self, name: str, step: Request) -> Candidate | None:
+        """A record that the words describe, in a listing made for that."""
+        lister = self._lister(name)
+        if lister is None:
+            return None
+        result = await self._call(lister, {})
+        listing = Earlier(lister, result.text, result.value, result.label)
+        found = chosen(step.words, [listing], name)
+        return Candidate(found[0].value, found[0].provenance) if found else None
+
+    def _lister(self, name: str) -> str | None:
+        """A tool that lists what a parameter could be: one that reads, needs no argument, and is named so."""
+        for tool, device in sorted(self.devices.items()):
+            if (
+                tool.startswith("list")
+                and device.traits.effect == "reads"
+                and not device.spec.parameters.get("required")
+            ):
+                return tool if name in ("path", "file", "filename") else None
+        return None
+
+    async def _written(self, device: Device, name: str, step: Request) -> Candidate:
+        """A text that the model writes, bounded, after two examples of the tool."""
+        context = Context()
+        for request, values in examples_of(device)[:2]:
+            if name in values:
+                context = context.add(Message("user", f"{request}\n{name}:"), Message("assistant", str(values[name])))
+        process, kept, told = self.process, self.process.context, self.process.told
+        process.context, process.told = context, 0
+        try:
+            bound = Regex(rf"[^\x00]{{1,{MAX_TEXT}}}")
+            thought = await process.think(
+                f"{step.words}\n{name}:", constraint=bound, sampling=_CHAT, max_tokens=MAX_ANSWER // 2
+            )
+        finally:
+            process.context, process.told = kept, told
+        return Candidate(thought.text.strip(), Provenance("model", process.entry.label), -2.0)
+
+    async def _pick(self, tool: str, name: str, found: Sequence[Candidate], step: Request) -> Candidate:
+        """The value of an argument: the one that fits best, or the model's choice among those that fit as well."""
+        near = [one for one in found if found[0].weight - one.weight < CLOSE]
+        texts = list(dict.fromkeys(str(one.value) for one in near if str(one.value)))
+        if len(texts) < 2:
+            return found[0]
+        schema: Mapping[str, Any] = self.devices[tool].spec.parameters["properties"][name]
+        prompt = prompts().value.format(request=step.words, name=name, note=schema.get("description", name))
+        shares = await self._aside(_value_examples(self.devices[tool], name, schema), prompt, texts)
+        log = {text: math.log(max(share, 1e-6)) for text, share in zip(texts, shares, strict=True)}
+        weight = weights().get("model", 0.0)
+        return max(near, key=lambda one: one.weight + weight * log.get(str(one.value), -14.0))
+
+    async def _lacking(self, tool: str, grounded: Grounded, step: Request) -> bool:
+        """Ask for what is missing, once; say so where nobody can answer."""
+        name = grounded.missing[0]
+        schema: Mapping[str, Any] = self.devices[tool].spec.parameters["properties"][name]
+        note = schema.get("description", name)
+        try:
+            said = await self.process.ask(f"I would use {tool}. What is {name} ({note})?")
+        except NobodyThere:
+            self.told.append(_Done(f"I am not sure what you mean: {tool} needs {name} ({note}). Please say which."))
+            return False
+        if not said.strip():
+            self.told.append(_Done(f"I did nothing: {tool} needs {name} ({note})."))
+            return False
+        source = Provenance("span", "user", "your answer", 0, len(said))
+        values = {**grounded.values, name: (Candidate(said.strip(), source),)}
+        rest = Grounded(values, tuple(one for one in grounded.missing if one != name))
+        return await self._act(Scored(tool, {}, 0.0, rest), step)
+
+    # -- talking
+
+    async def _talk(self, step: Request, text: str = "") -> str:
+        """The model's own answer, with its doubt."""
+        process, kept, told = self.process, self.process.context, self.process.told
+        prompt = step.words if not text else prompts().about.format(text=text[:6000], request=step.words)
+        before = [one for one in self.before if one.role in ("user", "assistant") and one.content]
+        process.context, process.told = Context(messages=(Message("system", prompts().chat), *before)), 0
+        try:
+            thought = await process.think(prompt, sampling=_CHAT, max_tokens=MAX_ANSWER)
+        finally:
+            process.context, process.told = kept, told
+        said = answers.whole(thought.text.strip(), cut=thought.reason == "length")
+        if thought.confidence is not None and thought.confidence < _DOUBT:
+            return f"{said}\n(I am not sure of this.)"
+        return said
+
+
+def _others(
+    arguments: Mapping[str, Candidate], grounded: Grounded, device: Device, attempt: int
+) -> dict[str, Candidate] | None:
+    """Arguments with another value that the words allow in one place, or without one that need not be there."""
+    for name, found in grounded.values.items():
+        rest = [one for one in found if one.value != arguments[name].value]
+        if attempt < len(rest):
+            return {**arguments, name: rest[attempt]}
+    if device.traits.effect not in ("pure", "reads"):
+        return None
+    required: Sequence[str] = device.spec.parameters.get("required", ())
+    extra = next((name for name in arguments if name not in required), None)
+    return {name: one for name, one in arguments.items() if name != extra} if extra is not None else None
+
+
+def nearest(choices: Sequence[Scored], shares: Sequence[float]) -> list[Scored]:
+    """The choices that the model is asked about: the few that come near the best one, and always `ANSWER`."""
+    near = [one for one, share in zip(choices, shares, strict=True) if share >= shares[0] / 30][:4]
+    return (
+        near if any(one.name == ANSWER for one in near) else [*near, next(one for one in choices if one.name == ANSWER)]
+    )
+
+
+def choosing_context(devices: Sequence[Device]) -> Context:
+    """What the model sees before it chooses a tool: what there is, and requests that were answered with it."""
+    listed = "\n".join(f"{device.spec.name}: {device.spec.description.splitlines()[0]}" for device in devices)
+    context = Context(messages=(Message("system", prompts().choose.format(tools=listed).strip()),))
+    for number in range(2):
+        for device in devices:
+            for request, _ in examples_of(device)[number : number + 1]:
+                context = context.add(Message("user", request), Message("assistant", device.spec.name))
+        context = context.add(Message("user", prompts().talk[number]), Message("assistant", ANSWER))
+    return context
+
+
+def _value_examples(device: Device, name: str, schema: Mapping[str, Any]) -> Context:
+    """Two requests in which the argument was found."""
+    context = Context()
+    for request, values in examples_of(device)[:2]:
+        if name in values:
+            asked = prompts().value.format(request=request, name=name, note=schema.get("description", name))
+            context = context.add(Message("user", asked), Message("assistant", str(values[name])))
+    return context
