@@ -21,6 +21,7 @@ from bench.report import REPEATS, Pairs, Row, paired
 from bench.rig import engine as real_engine
 from bench.rig import fresh, run
 from bench.sandbox import monty_expression, sandboxed_python
+from llmos.engine.llama.engine import LlamaOptions
 from llmos.engine.scripted import ScriptedEngine
 from llmos.kernel.budget import Budget
 from llmos.kernel.calls import Allow, Decision, ProposedCall, Result, Situation, Traits
@@ -229,7 +230,7 @@ def forks() -> list[Row]:
             await process.wait(child)
         return statistics.mean(arrived)
 
-    with real_engine() as opened:
+    with real_engine(options=LlamaOptions(cells=32_768)) as opened:  # eight contexts of their own must fit
         ours = [run(_measured(forked, engine=opened)) for _ in range(REPEATS)]
         peers = [run(_measured(separate, engine=opened)) for _ in range(2)]
     pairs = Pairs(tuple(ours), (statistics.median(peers),) * REPEATS)

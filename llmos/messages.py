@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
 Priority = Literal["interactive", "normal", "background"]
+CLASSES: Mapping[Priority, int] = {"interactive": 0, "normal": 1, "background": 2}
+"""Priorities by rank: 0 is the most urgent."""
+
 Capability = Literal[
     "adapters", "beams", "constrain", "fork", "logprobs", "priorities", "save", "score", "tokenize", "tools"
 ]

@@ -13,14 +13,14 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from llmos.config import data_dir
-from llmos.errors import EngineClosed, NoSuchProcess, StorageError
+from llmos.errors import NoSuchProcess, StorageError
 from llmos.events import KernelEvent, Notice, ProcessChanged, Token, Usage
 from llmos.kernel import control
 from llmos.kernel.calls import Decision, ProposedCall
@@ -29,7 +29,7 @@ from llmos.kernel.gate import digest_of
 from llmos.kernel.journal import Journal, Kept, Record, Run, canonical
 from llmos.kernel.process import Child
 from llmos.kernel.protocols import Approver, Device, Engine, Policy, Store, Vault
-from llmos.kernel.system import Listener, System, Task
+from llmos.kernel.system import Listener, System, Task, no_engine
 from llmos.messages import Sampling
 from llmos.portal import Portal
 
@@ -254,8 +254,7 @@ def undo(folder: Path, run: str, *, force: bool = False) -> list[str]:
         NoSuchProcess: There is no such run.
         StorageError: A file was changed since, or can't be written; what was taken back before it stays so.
     """
-    journal = Journal(folder)
-    try:
+    with closing(Journal(folder)) as journal:
         journal.run(run)
         files: list[str] = []
         for kept in journal.kept(run):
@@ -263,8 +262,6 @@ def undo(folder: Path, run: str, *, force: bool = False) -> list[str]:
             journal.undone(run, kept)
             files.append(kept.file)
         return files
-    finally:
-        journal.close()
 
 
 def _restore(copies: Path, kept: Kept, *, force: bool) -> None:
@@ -293,14 +290,11 @@ def forget(folder: Path, *, older_than: float, now: float) -> list[str]:
     Returns:
         The runs' ids.
     """
-    journal = Journal(folder)
-    try:
+    with closing(Journal(folder)) as journal:
         old = [run.id for run in journal.runs() if run.ended is not None and run.task and now - run.ended > older_than]
         for run in old:
             _forget(journal, folder, run)
         return old
-    finally:
-        journal.close()
 
 
 def forget_run(folder: Path, run: str) -> None:
@@ -309,14 +303,11 @@ def forget_run(folder: Path, run: str) -> None:
     Raises:
         NoSuchProcess: There is no such run, or it is running.
     """
-    journal = Journal(folder)
-    try:
+    with closing(Journal(folder)) as journal:
         known = journal.run(run)
         if known.state == "running" and control.is_alive(folder, known.owner):
             raise NoSuchProcess(f"The run {run!r} is running.", hint=f"`llmos kill {run}` ends it.")
         _forget(journal, folder, run)
-    finally:
-        journal.close()
 
 
 def _forget(journal: Journal, folder: Path, run: str) -> None:
@@ -331,12 +322,7 @@ async def replay(folder: Path, run: str, *, sampling: Sampling, max_tokens: int 
         NoSuchProcess: There is no such run, or no such agent any more.
         JournalMismatch: The code makes calls that the run did not.
     """
-    journal = Journal(folder)
-
-    async def no_engine() -> Engine:
-        raise EngineClosed("A replay has no engine: it uses recorded outputs only.")
-
-    try:
+    with closing(Journal(folder)) as journal:
         if not journal.run(run).task:
             raise NoSuchProcess(f"The contents of run {run!r} were forgotten: it can't be replayed.")
         system = System(
@@ -344,8 +330,6 @@ async def replay(folder: Path, run: str, *, sampling: Sampling, max_tokens: int 
             tools=_tools(None), sampling=sampling, max_tokens=max_tokens,
         )  # fmt: skip
         return await system.replay(run)
-    finally:
-        journal.close()
 
 
 def look(folder: Path, run: str) -> tuple[Run, list[Record]]:
@@ -354,11 +338,8 @@ def look(folder: Path, run: str) -> tuple[Run, list[Record]]:
     Raises:
         NoSuchProcess: There is no such run.
     """
-    journal = Journal(folder)
-    try:
+    with closing(Journal(folder)) as journal:
         return journal.run(run), journal.calls(run)
-    finally:
-        journal.close()
 
 
 def decisions(folder: Path, run: str) -> list[Mapping[str, Any]]:

@@ -9,7 +9,8 @@ so, or asked. Everything it does is a system call: a run resumes and replays. Do
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -138,16 +139,22 @@ class _Work:
         thought = await self._aside(context, step.words, names, baseline=prompts().blank)
         return [math.log(max(share, 1e-6)) for share in thought]
 
+    @contextmanager
+    def _apart(self, context: Context) -> Generator[None]:
+        """Let the model think in a context of its own, which leaves no trace in the conversation."""
+        process, kept, told = self.process, self.process.context, self.process.told
+        process.context, process.told = context, 0
+        try:
+            yield
+        finally:
+            process.context, process.told = kept, told
+
     async def _aside(
         self, context: Context, prompt: str, choices: Sequence[str], *, baseline: str | None = None
     ) -> list[float]:
         """Let the model choose in a context of its own, which leaves no trace in the conversation."""
-        process, kept, told = self.process, self.process.context, self.process.told
-        process.context, process.told = context, 0
-        try:
-            thought = await process.think(prompt, choices=choices, baseline=baseline)
-        finally:
-            process.context, process.told = kept, told
+        with self._apart(context):
+            thought = await self.process.think(prompt, choices=choices, baseline=baseline)
         if thought.probabilities:
             return list(thought.probabilities)
         return [float(choice == thought.value) for choice in choices]
@@ -260,16 +267,12 @@ class _Work:
         for request, values in examples_of(device)[:2]:
             if name in values:
                 context = context.add(Message("user", f"{request}\n{name}:"), Message("assistant", str(values[name])))
-        process, kept, told = self.process, self.process.context, self.process.told
-        process.context, process.told = context, 0
-        try:
-            bound = Regex(rf"[^\x00]{{1,{MAX_TEXT}}}")
-            thought = await process.think(
+        bound = Regex(rf"[^\x00]{{1,{MAX_TEXT}}}")
+        with self._apart(context):
+            thought = await self.process.think(
                 f"{step.words}\n{name}:", constraint=bound, sampling=_CHAT, max_tokens=MAX_ANSWER // 2
             )
-        finally:
-            process.context, process.told = kept, told
-        return Candidate(thought.text.strip(), Provenance("model", process.entry.label), -2.0)
+        return Candidate(thought.text.strip(), Provenance("model", self.process.entry.label), -2.0)
 
     async def _pick(self, tool: str, name: str, found: Sequence[Candidate], step: Request) -> Candidate:
         """The value of an argument: the one that fits best, or the model's choice among those that fit as well."""
@@ -306,14 +309,10 @@ class _Work:
 
     async def _talk(self, step: Request, text: str = "") -> str:
         """The model's own answer, with its doubt."""
-        process, kept, told = self.process, self.process.context, self.process.told
         prompt = step.words if not text else prompts().about.format(text=text[:6000], request=step.words)
         before = [one for one in self.before if one.role in ("user", "assistant") and one.content]
-        process.context, process.told = Context(messages=(Message("system", prompts().chat), *before)), 0
-        try:
-            thought = await process.think(prompt, sampling=_CHAT, max_tokens=MAX_ANSWER)
-        finally:
-            process.context, process.told = kept, told
+        with self._apart(Context(messages=(Message("system", prompts().chat), *before))):
+            thought = await self.process.think(prompt, sampling=_CHAT, max_tokens=MAX_ANSWER)
         said = answers.whole(thought.text.strip(), cut=thought.reason == "length")
         if thought.confidence is not None and thought.confidence < _DOUBT:
             return f"{said}\n(I am not sure of this.)"

@@ -328,7 +328,7 @@ class Branch:
         *,
         durable: bool = False,
         timed: bool = True,
-        late: bool = False,
+        before: Callable[[], Awaitable[None]] | None = None,
         recover: Callable[[Record], Awaitable[Any]] | None = None,
         finish: Callable[[Any], Mapping[str, Any]] | None = None,
     ) -> Any:  # noqa: ANN401  # JSON data
@@ -339,7 +339,7 @@ class Branch:
             work: Does it, given the call's number; returns JSON data.
             durable: Its rows survive a power cut.
             timed: Whether it counts against the time budget.
-            late: The work enters the intent row itself, when it is about to have its effect.
+            before: What decides whether it may be made at all; runs before the intent row of a call that is new.
             recover: What to do with a call that was under way when the run ended; by default it is made again.
             finish: More for the journal's row, from the result.
 
@@ -357,15 +357,20 @@ class Branch:
         self.system.emit(CallStarted(pid=self.pid, path=self.path, number=number, call=kind, title=title))
         started = self.system.clock()
         ended = CallEnded(pid=self.pid, path=self.path, number=number, call=kind, title=title, seconds=0.0, failed=True)
+        entered = record is not None
         try:
-            if record is None and not late:
+            if not entered:
+                if before is not None:
+                    await before()
                 self.system.journal.intend(self.entry.run, self.path, number, kind, title, text, durable=durable)
+                entered = True
             doing = work(number) if record is None or recover is None else recover(record)
             result = await self._within_budget(doing) if timed else await doing
             more: Mapping[str, Any] = finish(result) if finish is not None else {}
-            self.system.journal.finish(self.entry.run, self.path, number, canonical(result), durable=durable, **more)
+            told = canonical(result)
+            self.system.journal.finish(self.entry.run, self.path, number, told, durable=durable, **more)
             ended = replace(ended, failed=False, **_gist(kind, result))
-            return json.loads(canonical(result))
+            return json.loads(told)
         except asyncio.CancelledError:
             if self.entry.interrupted != "interrupt":
                 raise
@@ -378,7 +383,7 @@ class Branch:
             ended = replace(ended, detail=error.message)
             if not isinstance(error, _PASSING):
                 data = ErrorData.of(error)
-                if late:
+                if not entered:
                     self.system.journal.intend(self.entry.run, self.path, number, kind, title, text, durable=durable)
                 told = canonical({"name": data.name, "message": data.message, "hint": data.hint})
                 self.system.journal.finish(self.entry.run, self.path, number, told, failed=True, durable=durable)

@@ -48,24 +48,24 @@ async def act(branch: Branch, tool: str, arguments: Mapping[str, Any], provenanc
     call = ProposedCall(tool, device.traits, checked, {**_by_schema(device, arguments, checked), **provenance})
     effect = device.traits.effect
 
-    async def work(number: int) -> dict[str, Any]:
+    async def before() -> None:
         await _pass(branch, device, call)
-        branch.system.journal.intend(
-            branch.entry.run,
-            branch.path,
-            number,
-            "act",
-            _title(tool, checked),
-            canonical([tool, checked]),
-            durable=effect not in ("pure", "reads"),
-        )
+
+    async def work(number: int) -> dict[str, Any]:
         return await _carry_out(branch, device, checked, number)
 
     async def recover(record: Record) -> dict[str, Any]:
         return await _recover(branch, device, call, record.number)
 
     data = await branch.call(
-        "act", _title(tool, checked), [tool, checked], work, recover=recover, timed=False, late=True
+        "act",
+        _title(tool, checked),
+        [tool, checked],
+        work,
+        before=before,
+        recover=recover,
+        timed=False,
+        durable=effect not in ("pure", "reads"),
     )
     result = Result(**data)
     branch.entry.seen.append(

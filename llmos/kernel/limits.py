@@ -14,9 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from llmos.errors import BudgetExceeded
-from llmos.messages import Priority
-
-_CLASSES: dict[Priority, int] = {"interactive": 0, "normal": 1, "background": 2}
+from llmos.messages import CLASSES, Priority
 
 
 @dataclass(order=True, slots=True)
@@ -58,7 +56,7 @@ class Limit:
         if self.running < self.places and not self.waiting:
             self._admit(client)
             return
-        rank = (_CLASSES[priority], self._served[client], next(self._arrivals))
+        rank = (CLASSES[priority], self._served[client], next(self._arrivals))
         waiter = _Waiter(rank, asyncio.get_running_loop().create_future(), client)
         heapq.heappush(self._waiting, waiter)
         try:

@@ -285,7 +285,7 @@ class System:
         known = self.journal.run(run)
         task = Task.from_json(known.task)
         mirror = System(
-            engine=_no_engine, journal=self.journal, policy=self.policy, folder=self._folder, agents=self.agents,
+            engine=no_engine, journal=self.journal, policy=self.policy, folder=self._folder, agents=self.agents,
             tools=self.tools, sampling=self.sampling, max_tokens=self.max_tokens, owner=self.owner,
             clock=self.clock, random=self.random,
         )  # fmt: skip
@@ -514,7 +514,8 @@ class System:
         self.emit(ProcessChanged(pid=entry.pid, agent=entry.agent, state=entry.state, parent=parent))
 
 
-async def _no_engine() -> Engine:
+async def no_engine() -> Engine:
+    """The engine of a replay: there is none."""
     raise Interrupted("A replay has no engine: it uses recorded outputs only.")
 
 

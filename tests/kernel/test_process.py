@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from pydantic import BaseModel
 from llmos.engine.scripted import ScriptedEngine
 from llmos.errors import BudgetExceeded, Interrupted, JournalMismatch, LoopDetected, NoSuchProcess, Unfinished
 from llmos.kernel.budget import Budget
-from llmos.kernel.calls import Traits
+from llmos.kernel.calls import Effect, Traits
+from llmos.kernel.journal import Journal
 from llmos.kernel.process import Process
 from llmos.kernel.system import Task
 from llmos.messages import Context
@@ -381,6 +383,27 @@ async def test_a_race_has_the_same_winner_again(make_system: MakeSystem) -> None
     started.clear()
     assert await system.replay(child.pid) == [1, "Fine."]
     assert started == [1]
+
+
+@pytest.mark.parametrize(("effect", "durable"), [("reads", False), ("writes", True), ("external", True)])
+async def test_the_rows_around_an_effect_survive_a_power_cut_and_stand_once(
+    make_system: MakeSystem, monkeypatch: pytest.MonkeyPatch, effect: Effect, durable: bool
+) -> None:
+    async def agent(process: Process) -> None:
+        await process.act("lever", {"n": 1})
+
+    written: list[tuple[str, bool]] = []
+    for name in ("intend", "finish"):
+        real = getattr(Journal, name)
+
+        def spied(*arguments: object, _name: str = name, _real: Callable[..., None] = real, **more: object) -> None:
+            written.append((_name, bool(more["durable"])))
+            _real(*arguments, **more)
+
+        monkeypatch.setattr(Journal, name, spied)
+    system = make_system(agent, tools=(Lever(traits=Traits(effect=effect)),))
+    await system.start(Task(agent="agent")).result()
+    assert written == [("intend", durable), ("finish", durable)]
 
 
 def test_a_task_survives_json() -> None:

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -276,3 +277,21 @@ class Terminal:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         os.close(self._fd)
+
+
+@contextmanager
+def terminals(home: Path, *, columns: int, rows: int) -> Generator[Callable[..., Terminal]]:
+    """Starts programs with tools in the folder `work` of a home, each on a terminal, and ends them all."""
+    work = home / "work"
+    work.mkdir()
+    begun: list[Terminal] = []
+
+    def begin(*arguments: str, **values: str) -> Terminal:
+        begun.append(Terminal(home, *arguments, columns=columns, rows=rows, folder=work, LLMOS_TOOLS="", **values))
+        return begun[-1]
+
+    try:
+        yield begin
+    finally:
+        for terminal in begun:
+            terminal.close()

@@ -13,7 +13,7 @@ from llmos.errors import NobodyThere
 from llmos.kernel.calls import Approval, Ask, ProposedCall, Provenance, Traits
 from llmos.shell.approver import Terminal as Approver
 from llmos.shell.approver import came_from, described, reply_of
-from tests.shell.helpers import Terminal, listed, run
+from tests.shell.helpers import Terminal, listed, run, terminals
 
 ENTER, CTRL_C, CTRL_D, ESC = "\r", "\x03", "\x04", "\x1b"
 QUESTION = "once / for this run / always for this target / no [no]:"
@@ -22,18 +22,8 @@ Start = Callable[..., Terminal]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    terminals: list[Terminal] = []
-    work = tmp_path / "work"
-    work.mkdir()
-
-    def begin(*arguments: str, **values: str) -> Terminal:
-        program = Terminal(tmp_path, *arguments, columns=150, rows=40, folder=work, LLMOS_TOOLS="", **values)
-        terminals.append(program)
-        return program
-
-    yield begin
-    for terminal in terminals:
-        terminal.close()
+    with terminals(tmp_path, columns=150, rows=40) as begin:
+        yield begin
 
 
 def writing(start: Start) -> Terminal:

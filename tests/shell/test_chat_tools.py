@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.helpers import PROGRAM, WAIT, Terminal, environment, listed, permit_writing, script
+from tests.shell.helpers import PROGRAM, WAIT, Terminal, environment, listed, permit_writing, script, terminals
 
 ENTER, CTRL_D, ESC = "\r", "\x04", "\x1b"
 Start = Callable[..., Terminal]
@@ -17,18 +17,8 @@ Start = Callable[..., Terminal]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    terminals: list[Terminal] = []
-    work = tmp_path / "work"
-    work.mkdir()
-
-    def begin(*arguments: str, **values: str) -> Terminal:
-        terminal = Terminal(tmp_path, *arguments, columns=130, rows=50, folder=work, LLMOS_TOOLS="", **values)
-        terminals.append(terminal)
-        return terminal
-
-    yield begin
-    for terminal in terminals:
-        terminal.close()
+    with terminals(tmp_path, columns=130, rows=50) as begin:
+        yield begin
 
 
 def test_a_question_is_worked_on_with_tools_and_the_conversation_goes_on(start: Start) -> None:

@@ -19,10 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from llmos.messages import Priority
+from llmos.messages import CLASSES, Priority
 
 QUANTUM = 2048
-CLASSES: dict[Priority, int] = {"interactive": 0, "normal": 1, "background": 2}
 _MANY_CLIENTS = 1024
 HEADROOM = 64  # cells kept for the answer of a request when it is admitted
 
