@@ -196,7 +196,7 @@ def _resident() -> float:
 
 
 def forks() -> list[Row]:
-    """Eight branches of a context of 2,000 tokens, against eight contexts of their own."""
+    """Eight branches of a context of 2,000 tokens, against eight contexts of their own (twice only: a minute each)."""
 
     async def first_tokens(process: Process, count: int) -> float:
         arrived: list[float] = []
