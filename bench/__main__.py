@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.report import Row, Skipped, show, write_json
 
-NAMES = ("engine", "kernel", "policy", "tasks")
+NAMES = ("agents", "calibration", "engine", "kernel", "policy", "reasoning", "tasks", "routing")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,11 +20,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
     parser.add_argument("--only", default="", metavar="WORD", help="only rows whose group has this word in its name")
+    parser.add_argument("--limit", type=int, metavar="N", help="only so many questions of each kind (reasoning)")
+    parser.add_argument("--method", metavar="WORD", help="only methods with this in their name (reasoning)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a goal is missed")
     options = parser.parse_args(arguments)
     rows: list[Row] = []
     skipped: dict[str, None] = {}  # each reason once, in order
-    for group in importlib.import_module(f"bench.{options.name}").GROUPS:
+    module = importlib.import_module(f"bench.{options.name}")
+    for name, value in (("LIMIT", options.limit), ("METHOD", options.method)):
+        if value is not None:
+            if not hasattr(module, name):
+                parser.error(f"{options.name} has no --{name.lower()}")
+            setattr(module, name, value)
+    for group in module.GROUPS:
         if options.only in group.__name__:
             print(f"measuring {group.__name__.replace('_', ' ')} …", file=sys.stderr, flush=True)
             # a thread of its own: the OpenMP threads that one leaves behind count as busy for all that come after it

@@ -61,7 +61,7 @@ class _Allowing:
         return Allow("")
 
 
-async def _measured(
+async def measured(
     agent: Callable[..., Awaitable[Any]], *arguments: object, engine: Engine | None = None, durable: bool = False
 ) -> Any:  # noqa: ANN401  # whatever the agent returns
     """What an agent returns that runs alone on a fresh system."""
@@ -103,7 +103,7 @@ def think_through_the_kernel() -> list[Row]:
             spent.append(time.perf_counter() - start)
         return statistics.median(spent)
 
-    pairs = paired(lambda: 1000 * asyncio.run(_measured(agent, engine=scripted)), lambda: 1000 * asyncio.run(bare()))
+    pairs = paired(lambda: 1000 * asyncio.run(measured(agent, engine=scripted)), lambda: 1000 * asyncio.run(bare()))
     added = statistics.median(ours - peer for ours, peer in zip(pairs.ours, pairs.peers, strict=True))
     tokens = statistics.median(pairs.peers) / 20
     return [
@@ -131,7 +131,7 @@ def system_calls() -> list[Row]:
         return statistics.median(spent)
 
     def milliseconds(*, durable: bool) -> float:
-        spent: list[float] = [1000 * asyncio.run(_measured(agent, durable=durable)) for _ in range(REPEATS)]
+        spent: list[float] = [1000 * asyncio.run(measured(agent, durable=durable)) for _ in range(REPEATS)]
         return statistics.median(spent)
 
     return [
@@ -155,7 +155,7 @@ def processes() -> list[Row]:
             spent.append(time.perf_counter() - start)
         return statistics.median(spent)
 
-    each = statistics.median(1000 * asyncio.run(_measured(agent)) for _ in range(REPEATS))
+    each = statistics.median(1000 * asyncio.run(measured(agent)) for _ in range(REPEATS))
     megabytes = statistics.median(_weight() for _ in range(REPEATS))
     return [
         Row(name="spawn and wait of a process", value=each, unit="ms", goal="≤ 1 ms"),
@@ -183,7 +183,7 @@ def weigh() -> None:
         await asyncio.sleep(0.5)
         return _resident() - before
 
-    print(asyncio.run(_measured(agent)))
+    print(asyncio.run(measured(agent)))
 
 
 def _resident() -> float:
@@ -231,8 +231,8 @@ def forks() -> list[Row]:
         return statistics.mean(arrived)
 
     with real_engine(options=LlamaOptions(cells=32_768)) as opened:  # eight contexts of their own must fit
-        ours = [run(_measured(forked, engine=opened)) for _ in range(REPEATS)]
-        peers = [run(_measured(separate, engine=opened)) for _ in range(2)]
+        ours = [run(measured(forked, engine=opened)) for _ in range(REPEATS)]
+        peers = [run(measured(separate, engine=opened)) for _ in range(2)]
     pairs = Pairs(tuple(ours), (statistics.median(peers),) * REPEATS)
     return [pairs.row("8 forks of 2,000 tokens, first token", "s", "8 fresh contexts", "≤ 0.1")]
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llmos.agents.agent import Agent
+    from llmos.agents.sync import verify_and_retry
     from llmos.boot import Answer, Kernel
     from llmos.config import EngineOptions, Settings, load_settings
     from llmos.errors import LlmosError
     from llmos.events import Event, Finished, Notice, Started, Token, Usage
+    from llmos.kernel.entry import Profile
     from llmos.messages import (
         GREEDY,
         Choices,
@@ -24,14 +27,18 @@ if TYPE_CHECKING:
         ToolCall,
         ToolSpec,
     )
+    from llmos.tools.tool import tool
 
 __version__ = "0.1.0"
 
 _MODULES = {
+    "agents.agent": ("Agent",),
+    "agents.sync": ("verify_and_retry",),
     "boot": ("Answer", "Kernel"),
     "config": ("EngineOptions", "Settings", "load_settings"),
     "errors": ("LlmosError",),
     "events": ("Event", "Finished", "Notice", "Started", "Token", "Usage"),
+    "kernel.entry": ("Profile",),
     "messages": (
         "GREEDY",
         "Choices",
@@ -47,11 +54,13 @@ _MODULES = {
         "ToolCall",
         "ToolSpec",
     ),
+    "tools.tool": ("tool",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "GREEDY",
+    "Agent",
     "Answer",
     "Choices",
     "Context",
@@ -65,6 +74,7 @@ __all__ = [
     "LlmosError",
     "Message",
     "Notice",
+    "Profile",
     "Regex",
     "Sampling",
     "Score",
@@ -77,6 +87,8 @@ __all__ = [
     "Usage",
     "__version__",
     "load_settings",
+    "tool",
+    "verify_and_retry",
 ]
 
 

@@ -27,13 +27,13 @@ from llmos.messages import Constraint, Context, EngineInfo, Generate, JsonSchema
 from llmos.portal import Portal, PortalEngine, closing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pydantic import BaseModel
 
     from llmos.engine.scripted import Script
     from llmos.kernel.budget import Budget
-    from llmos.kernel.calls import Level
+    from llmos.kernel.calls import Level, Observed
     from llmos.kernel.entry import AgentCode
     from llmos.kernel.protocols import Device
     from llmos.runs import Parts, Running, Runs
@@ -53,6 +53,7 @@ class Closable(Protocol):
 
 
 _CLOSE_SECONDS = 10.0
+_LEAVE_SECONDS = 1.0  # for a model that is still loading, of which nothing is lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,19 +376,25 @@ class Kernel:
         workspace: Path | str | None = None,
         deps: object = None,
         context: Context | None = None,
+        words: Sequence[str] | None = None,
+        seen: Sequence[Observed] | None = None,
         priority: Priority = "interactive",
     ) -> Running:
         """Start an agent as a process; it goes on when nobody waits for it.
 
         Args:
             agent: An agent by name (such a run can be resumed after a crash), or a function that gets its process.
-            arguments: What the agent gets besides: JSON data. Texts among them count as the user's words.
+            arguments: What the agent gets besides: JSON data.
             tools: What it may call; those of the kernel if None.
             level: How far it may go by itself, from L0 (suggest) to L5 (nobody to ask).
             budget: What it may use up.
             workspace: The folder it may work in, by default the current one.
             deps: A typed context of the application, for its tools and agents.
             context: The conversation that its own context begins with.
+            words: The root user's own words, which alone authorize what it does; by default the texts among the
+                arguments. Give them where the arguments have other text as well.
+            seen: What is in the arguments and the context besides, each piece with its label and source. By default all
+                of the context counts as from outside.
             priority: Who goes first when the engine is busy.
 
         Raises:
@@ -395,12 +402,14 @@ class Kernel:
             StorageError: The journal can't be written.
         """
         from llmos.kernel.budget import DEFAULT
-        from llmos.kernel.system import Task
+        from llmos.kernel.system import Task, name_of
 
         given = None if tools is None else list(tools)
         task = Task(
-            agent=agent if isinstance(agent, str) else getattr(agent, "__name__", "agent"),
+            agent=agent if isinstance(agent, str) else name_of(agent),
             arguments=arguments,
+            words=None if words is None else tuple(words),
+            seen=None if seen is None else tuple(seen),
             level=level,
             priority=priority,
             workspace=str(workspace or "."),
@@ -455,6 +464,8 @@ class Kernel:
             engine=self._engine_here,
             sampling=self.settings.sampling,
             max_tokens=self.settings.max_tokens,
+            keep=self.settings.runs,
+            engines=self.settings.engines,
         )
         self._opened.insert(0, runs)
         await runs.open()
@@ -514,7 +525,7 @@ def _shut_down(portal: Portal, opened: list[Closable]) -> None:
             if opened:
                 portal.submit(close_all()).result(_CLOSE_SECONDS)
     finally:
-        portal.close(timeout=_CLOSE_SECONDS)
+        portal.close(timeout=_CLOSE_SECONDS if opened else _LEAVE_SECONDS)
 
 
 async def _last(events: AsyncIterator[Event]) -> Finished:

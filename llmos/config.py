@@ -7,7 +7,8 @@ engine: what a model name means is decided where the model is opened.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -62,6 +63,8 @@ class EngineOptions:
         kv_type: Number format of the KV cache; `q8_0` halves it.
         isolate: Run the engine in a child process, so that a crash of the native code costs a restart only.
         adapters: Name to path of LoRA adapters (GGUF) to have at hand.
+        input_price: What a million tokens of prompts cost at a remote engine, in whatever currency; 0 is free.
+        output_price: What a million generated tokens cost there.
     """
 
     context: int | None = None
@@ -70,6 +73,38 @@ class EngineOptions:
     kv_type: KvType | None = None
     isolate: bool = False
     adapters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType[str, str]({}))
+    input_price: float = 0.0
+    output_price: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedEngine:
+    """An engine besides the kernel's own, on which agents may think: `[engines.NAME]` in the settings file.
+
+    Attributes:
+        model: As `Settings.model`.
+        api_key: For a server: its key, better as a handle `secret://name`; empty takes the environment variable
+            `LLMOS_API_KEY_NAME`.
+        options: How it is opened. Engines on this machine run in a process of their own unless `isolate` says no: the
+            threads of two in one process would hold each other up.
+    """
+
+    model: str | None = None
+    api_key: str = field(default="", repr=False)
+    options: EngineOptions = field(default_factory=lambda: EngineOptions(isolate=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsOptions:
+    """How long the contents of runs that are over are kept; never shorter than a day.
+
+    Attributes:
+        keep_days: Days after a run's end; 0 keeps them for ever.
+        keep_bytes: Contents and files of all runs together: beyond it the oldest go first; 0 is no bound.
+    """
+
+    keep_days: int = 90
+    keep_bytes: int = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +118,12 @@ class Settings:
         max_tokens: At most this many new tokens in one answer; None lets it run to the end of the context.
         tools: Whether the chat and `llmos run` use tools, or only talk.
         level: How far a run may go by itself, from L0 (suggest) to L5 (nobody to ask).
+        search: The web search: the address of a SearXNG server, `brave` or `tavily`; empty is none.
+        search_key: Its key, better as a handle `secret://name`; empty takes the secret of the search's name.
         sampling: How tokens are chosen.
         engine: How the engine is opened.
+        runs: How long runs are kept.
+        engines: Others besides it, by name.
     """
 
     model: str | None = None
@@ -92,15 +131,19 @@ class Settings:
     max_tokens: int | None = 2048
     tools: bool = True
     level: Autonomy = "L3"
+    search: str = ""
+    search_key: str = field(default="", repr=False)
     sampling: Sampling = field(default_factory=Sampling)
     engine: EngineOptions = field(default_factory=EngineOptions)
+    runs: RunsOptions = field(default_factory=RunsOptions)
+    engines: Mapping[str, NamedEngine] = field(default_factory=lambda: MappingProxyType[str, NamedEngine]({}))
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One setting as a person writes it: its place in `Settings`, how a value is checked, and what is allowed."""
 
-    part: Literal["", "sampling", "engine"]
+    part: Literal["", "sampling", "engine", "runs"]
     check: Callable[[object], Any]
     allowed: str
 
@@ -153,6 +196,15 @@ def _one_of(*options: str) -> Callable[[object], str]:
     return check
 
 
+def _search(value: object) -> str:
+    name = _text(value).strip()
+    if name.startswith(("http://", "https://")):
+        return name
+    if name.lower() not in ("", "brave", "tavily"):
+        raise ValueError
+    return name.lower()
+
+
 def _paths(value: object) -> Mapping[str, str]:
     if not isinstance(value, dict):
         raise ValueError
@@ -160,13 +212,16 @@ def _paths(value: object) -> Mapping[str, str]:
     return MappingProxyType({_text(name): _text(path) for name, path in table.items()})
 
 
-# The keys of the settings file. `LLMOS_` and the key in capitals is its environment variable.
+# The keys of the settings file; what stands before a dot is a table in it. `LLMOS_` and the key in capitals is its
+# environment variable, with `_` for the dot.
 SETTINGS: Mapping[str, Setting] = {
     "model": Setting("", _name, "a model name or path"),
     "system": Setting("", _text, "a text"),
     "max_tokens": Setting("", _integer(1), "a whole number from 1"),
     "tools": Setting("", _yes_no, "true or false"),
     "level": Setting("", _one_of(*get_args(Autonomy)), "L0, L1, L2, L3, L4 or L5"),
+    "search": Setting("", _search, "the address of a SearXNG server, 'brave' or 'tavily'"),
+    "search_key": Setting("", _text, "a text, such as secret://brave"),
     "temperature": Setting("sampling", _number(0, 100), "a number from 0"),
     "top_k": Setting("sampling", _integer(0), "a whole number from 0"),
     "top_p": Setting("sampling", _number(0, 1), "a number from 0 to 1"),
@@ -179,6 +234,17 @@ SETTINGS: Mapping[str, Setting] = {
     "kv_type": Setting("engine", _one_of(*get_args(KvType)), "'f16' or 'q8_0'"),
     "isolate": Setting("engine", _yes_no, "true or false"),
     "adapters": Setting("engine", _paths, "a table of names and paths"),
+    "input_price": Setting("engine", _number(0, 1e9), "a number from 0"),
+    "output_price": Setting("engine", _number(0, 1e9), "a number from 0"),
+    "runs.keep_days": Setting("runs", _integer(0), "a whole number of days; 0 is for ever"),
+    "runs.keep_bytes": Setting("runs", _integer(0), "a whole number of bytes; 0 is no bound"),
+}
+
+# Of an engine in [engines.NAME]
+_ENGINE_KEYS: Mapping[str, Setting] = {
+    "model": SETTINGS["model"],
+    "api_key": Setting("", _text, "a text, such as secret://big"),
+    **{key: setting for key, setting in SETTINGS.items() if setting.part == "engine"},
 }
 
 
@@ -199,11 +265,53 @@ def load_settings(
     path = path or config_path()
     environment = os.environ if environment is None else environment
     given = {key: value for key, value in (flags or {}).items() if value is not None}
-    variables = {key: f"LLMOS_{key.upper()}" for key in SETTINGS if key != "adapters"}
+    variables = {key: variable(key) for key in SETTINGS if key != "adapters"}
     from_environment = {key: environment[name] for key, name in variables.items() if environment.get(name)}
-    settings = _apply(Settings(), _read(path), lambda key: f"{key!r} in {str(path)!r}")
+    table = dict(_read(path))
+    engines = _engines(table.pop("engines", {}), str(path))
+    settings = replace(Settings(), engines=engines)
+    settings = _apply(settings, dict(_flat(table)), lambda key: f"{key!r} in {str(path)!r}")
     settings = _apply(settings, from_environment, lambda key: f"environment variable {variables[key]}")
     return _apply(settings, given, lambda key: f"option --{key.replace('_', '-')}")
+
+
+def _engines(value: object, path: str) -> Mapping[str, NamedEngine]:
+    """The engines in the settings file."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"'engines' in {path!r} can't be used.", hint="An engine begins with [engines.NAME].")
+    found: dict[str, NamedEngine] = {}
+    for name, entry in cast("dict[str, object]", value).items():
+        where = f"[engines.{name}] in {path!r}"
+        if not re.fullmatch(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*", name) or name == "main" or not isinstance(entry, dict):
+            hint = "A name has small letters, digits, '-' and '_', and is not 'main'."
+            raise ConfigError(f"{where} can't be used.", hint=hint)
+        own: dict[str, Any] = {}
+        options: dict[str, Any] = {"isolate": True}
+        for key, given in cast("dict[str, object]", entry).items():
+            setting = _ENGINE_KEYS.get(key)
+            if setting is None:
+                raise ConfigError(f"No such setting: {key!r} of {where}.", hint=f"Known: {', '.join(_ENGINE_KEYS)}.")
+            try:
+                (options if setting.part == "engine" else own)[key] = setting.check(given)
+            except ValueError as error:
+                problem = f"The value {given!r} for {key!r} of {where} can't be used."
+                raise ConfigError(problem, hint=f"Allowed is {setting.allowed}.") from error
+        found[name] = NamedEngine(**own, options=EngineOptions(**options))
+    return MappingProxyType(found)
+
+
+def variable(key: str) -> str:
+    """The environment variable of a setting."""
+    return f"LLMOS_{key.upper().replace('.', '_')}"
+
+
+def _flat(table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """The keys of tables with the table's name and a dot before them."""
+    for key, value in table.items():
+        if isinstance(value, dict) and key not in SETTINGS:
+            yield from ((f"{key}.{name}", entry) for name, entry in cast("dict[str, object]", value).items())
+        else:
+            yield key, value
 
 
 def _read(path: Path) -> Mapping[str, object]:
@@ -225,13 +333,13 @@ def _read(path: Path) -> Mapping[str, object]:
 
 
 def _apply(settings: Settings, values: Mapping[str, object], where: Callable[[str], str]) -> Settings:
-    parts: dict[str, dict[str, Any]] = {"": {}, "sampling": {}, "engine": {}}
+    parts: dict[str, dict[str, Any]] = {"": {}, "sampling": {}, "engine": {}, "runs": {}}
     for key, value in values.items():
         setting = SETTINGS.get(key)
         if setting is None:
             raise ConfigError(f"No such setting: {where(key)}.", hint=f"Known settings: {', '.join(SETTINGS)}.")
         try:
-            parts[setting.part][key] = setting.check(value)
+            parts[setting.part][key.rpartition(".")[2]] = setting.check(value)
         except ValueError as error:
             raise ConfigError(
                 f"The value {value!r} for {where(key)} can't be used.", hint=f"Allowed is {setting.allowed}."
@@ -240,6 +348,7 @@ def _apply(settings: Settings, values: Mapping[str, object], where: Callable[[st
         settings,
         sampling=replace(settings.sampling, **parts["sampling"]),
         engine=replace(settings.engine, **parts["engine"]),
+        runs=replace(settings.runs, **parts["runs"]),
         **parts[""],
     )
 

@@ -18,6 +18,9 @@
     │   ├── Unfinished         a call may or may not have been carried out before the run was interrupted
     │   ├── NoSuchProcess      no process, mailbox or run of this name
     │   ├── JournalMismatch    code that is resumed makes other calls than those recorded
+    │   ├── BadPlan            a plan is empty, circular, names what there is not, or is beyond its budget
+    │   ├── Unverified         work was done and redone, and no attempt passed its check
+    │   ├── McpError           an MCP server can't be reached, died, hangs, talks nonsense, or is not what was accepted
     │   └── SandboxUnavailable this machine has no way to confine code, and running it unconfined was not allowed
     └── EngineError
         ├── EngineClosed       the engine was closed before or during the request
@@ -169,5 +172,26 @@ class JournalMismatch(RunError):
     """Code that is resumed makes other calls than those recorded; the message names the call."""
 
 
+class BadPlan(RunError):
+    """A plan is empty, circular, names what there is not, or is beyond its budget."""
+
+
+class Unverified(RunError):
+    """Work was done and redone, and no attempt passed its check."""
+
+
 class SandboxUnavailable(RunError):
     """This machine has no way to confine code, and running it unconfined was not allowed."""
+
+
+class McpError(RunError):
+    """An MCP server can't be used, or a call of it came to nothing.
+
+    Attributes:
+        reason: What is wrong, for programs: `unreachable`, `died`, `timeout`, `nonsense`, `too large`, `changed` (it is
+            not what was accepted), `refused` (it answered with an error). Empty where the error comes from a journal.
+    """
+
+    def __init__(self, message: str, *, reason: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason

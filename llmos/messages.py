@@ -255,6 +255,8 @@ class EngineInfo:
         tool_format: How tool calls are written: `generic`, `hermes`, `llama3`, `mistral`, `remote`.
         capabilities: What this engine can do; each that is missing has a fallback or raises `Unsupported`.
         details: More facts for people, in the order to show them.
+        parameters: Number of weights, 0 where unknown.
+        input_price, output_price: What a million tokens of a prompt, and a million generated ones, cost; 0 is free.
     """
 
     name: str
@@ -265,3 +267,6 @@ class EngineInfo:
     tool_format: str = "generic"
     capabilities: frozenset[Capability] = frozenset()
     details: Mapping[str, str] = field(default_factory=dict[str, str])
+    parameters: int = 0
+    input_price: float = 0.0
+    output_price: float = 0.0

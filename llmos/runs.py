@@ -6,29 +6,31 @@ Wires the kernel's parts to the data folder: journal, presence, tools, policy. K
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import tempfile
 import threading
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from llmos.config import data_dir
-from llmos.errors import NoSuchProcess, StorageError
+from llmos.config import NamedEngine, RunsOptions, data_dir
+from llmos.engine.named import Engines
+from llmos.errors import Denied, LlmosError, NoSuchProcess, StorageError
 from llmos.events import KernelEvent, Notice, ProcessChanged, Token, Usage
-from llmos.kernel import control
-from llmos.kernel.calls import Decision, ProposedCall
-from llmos.kernel.entry import AgentCode
+from llmos.kernel import control, pruning
+from llmos.kernel.calls import Observed
+from llmos.kernel.entry import AgentCode, Entry
 from llmos.kernel.gate import digest_of
-from llmos.kernel.journal import Journal, Kept, Record, Run, canonical
+from llmos.kernel.journal import Journal, Kept, Record, Run
 from llmos.kernel.process import Child
 from llmos.kernel.protocols import Approver, Device, Engine, Policy, Store, Vault
+from llmos.kernel.pruning import Pruning
 from llmos.kernel.system import Listener, System, Task, no_engine
 from llmos.messages import Sampling
 from llmos.portal import Portal
@@ -36,7 +38,6 @@ from llmos.portal import Portal
 RunEvent = KernelEvent | Token | Notice
 
 _EARLY = 10_000
-_DECISIONS = "decisions.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,9 @@ class Parts:
 
     Attributes:
         folder: Where journal and runs are kept; by default llmos's data folder.
-        agents: Code by name, besides those that come with llmos.
+        agents: Code by name, besides those that come with llmos and those in files.
+        engines: Engines by name on which agents may think, besides those of the settings. They are closed with the
+            kernel.
         tools: What runs may call unless they say otherwise; by default all that are installed.
         approver: Who answers for the user; by default nobody.
         listeners: Told of every event of every run, such as `llmos.otel.Spans`.
@@ -54,6 +57,7 @@ class Parts:
 
     folder: Path | None = None
     agents: Mapping[str, AgentCode] = field(default_factory=dict[str, AgentCode])
+    engines: Mapping[str, Engine] = field(default_factory=dict[str, Engine])
     tools: Iterable[Device] | None = None
     policy: Policy | None = None
     approver: Approver | None = None
@@ -85,7 +89,7 @@ class Running:
     @property
     def usage(self) -> Usage:
         """Tokens so far, of all its processes."""
-        used = self._child.entry.tokens
+        used = _tokens(self._child.entry)
         return Usage(
             prompt_tokens=used.get("prompt_tokens", 0),
             reused_tokens=used.get("reused_tokens", 0),
@@ -97,12 +101,21 @@ class Running:
         """What it and its children used up so far, by resource; tokens are those read and generated."""
         return {str(name): value for name, value in self._child.entry.meter.used.items()}
 
+    @property
+    def seen(self) -> tuple[Observed, ...]:
+        """What it was given and has seen so far, oldest first: what its context contains besides the user's words."""
+        return tuple(self._child.entry.seen)
+
+    @property
+    def denied(self) -> tuple[Denied, ...]:
+        """What the policy or the user refused, and what was not done to the same target since."""
+        return tuple(self._child.entry.denied.values())
+
     async def call(self, path: str, number: int) -> Record | None:
         """One of its system calls as the journal has it; None if it has none such."""
 
         async def read() -> Record | None:
-            calls = self._system.journal.calls(self.pid, path)
-            return next((call for call in calls if call.number == number), None)
+            return self._system.journal.call(self.pid, path, number)
 
         return await self._portal.call(read())
 
@@ -164,27 +177,6 @@ class Running:
         await self._portal.call(send())
 
 
-class _Telling(System):
-    """A system that also writes down what the policy decided, for people who look into a run."""
-
-    def decided(self, pid: str, call: ProposedCall, decision: Decision) -> None:
-        """Tell it, and keep it in the run's folder, which is forgotten with the run."""
-        super().decided(pid, call, decision)
-        origins = {**call.provenance, **decision.provenance}
-        line = canonical(
-            {
-                "pid": pid,
-                "call": [call.tool, call.arguments],
-                "verdict": decision.verdict,
-                "reason": decision.reason,
-                "from": {name: [one.origin, one.label, one.source] for name, one in origins.items()},
-            }
-        )
-        path = self.run_folder(pid.partition(".")[0]) / _DECISIONS
-        with suppress(OSError), path.open("a", encoding="utf-8") as file:  # a run does not fail for want of it
-            file.write(self.redact(line) + "\n")
-
-
 class Runs:
     """The system of one kernel. Everything but `Running` is used on the portal's loop, through `Portal.call`.
 
@@ -193,21 +185,32 @@ class Runs:
     """
 
     def __init__(
-        self, parts: Parts, *, engine: Callable[[], Awaitable[Engine]], sampling: Sampling, max_tokens: int | None
+        self,
+        parts: Parts,
+        *,
+        engine: Callable[[], Awaitable[Engine]],
+        sampling: Sampling,
+        max_tokens: int | None,
+        keep: RunsOptions,
+        engines: Mapping[str, NamedEngine] | None = None,
     ) -> None:
         self.folder = parts.folder or data_dir()
+        self._pruning = Pruning(self.folder, keep)
         self._presence = control.Presence.enter(self.folder)
         self.journal = Journal(self.folder, durable=parts.durable)
-        self.system = _Telling(
+        vault = parts.vault or _Keyring(self.folder)
+        self._engines = Engines(engines or {}, parts.engines, reveal=partial(_revealed, vault))
+        self.system = System(
             engine=engine,
+            engines=self._engines.openers(),
             journal=self.journal,
             policy=parts.policy or _policy(),
             folder=self.folder / "runs",
-            agents={**_agents(), **parts.agents},
-            tools=_tools(parts.tools),
+            agents={**agents_here(), **parts.agents},
+            tools={**_tools(parts.tools), **_given_by(parts.agents.values())},
             approver=parts.approver,
             store=parts.store,
-            vault=parts.vault or _Keyring(self.folder),
+            vault=vault,
             sampling=sampling,
             max_tokens=max_tokens,
             owner=self._presence.owner,
@@ -218,11 +221,18 @@ class Runs:
     async def open(self) -> None:
         """Answer other terminals."""
         await self._presence.serve(self.system)
+        self._pruning.start()
 
     async def close(self) -> None:
         """Leave what runs as it is, to be resumed, and go."""
+        from llmos.tools.registry import close_tools
+
+        given = [device for entry in self.system.entries() for device in entry.devices.values()]
         await self.system.close()
+        await close_tools([*self.system.tools.values(), *given])
+        await self._engines.close()
         await self._presence.close()
+        await asyncio.to_thread(self._pruning.end)
         self.journal.close()
 
     def start(self, task: Task, portal: Portal, **more: Any) -> Running:  # noqa: ANN401  # see System.start
@@ -293,7 +303,7 @@ def forget(folder: Path, *, older_than: float, now: float) -> list[str]:
     with closing(Journal(folder)) as journal:
         old = [run.id for run in journal.runs() if run.ended is not None and run.task and now - run.ended > older_than]
         for run in old:
-            _forget(journal, folder, run)
+            pruning.forget(journal, folder, run)
         return old
 
 
@@ -307,15 +317,10 @@ def forget_run(folder: Path, run: str) -> None:
         known = journal.run(run)
         if known.state == "running" and control.is_alive(folder, known.owner):
             raise NoSuchProcess(f"The run {run!r} is running.", hint=f"`llmos kill {run}` ends it.")
-        _forget(journal, folder, run)
+        pruning.forget(journal, folder, run)
 
 
-def _forget(journal: Journal, folder: Path, run: str) -> None:
-    journal.forget(run)
-    shutil.rmtree(folder / "runs" / run, ignore_errors=True)
-
-
-async def replay(folder: Path, run: str, *, sampling: Sampling, max_tokens: int | None) -> Any:  # noqa: ANN401  # JSON
+async def replay(folder: Path, run: str) -> Any:  # noqa: ANN401  # JSON
     """Run a finished run's code on its recorded outputs only; nothing is generated and nothing happens.
 
     Raises:
@@ -326,8 +331,8 @@ async def replay(folder: Path, run: str, *, sampling: Sampling, max_tokens: int 
         if not journal.run(run).task:
             raise NoSuchProcess(f"The contents of run {run!r} were forgotten: it can't be replayed.")
         system = System(
-            engine=no_engine, journal=journal, policy=_policy(), folder=folder / "runs", agents=_agents(),
-            tools=_tools(None), sampling=sampling, max_tokens=max_tokens,
+            engine=no_engine, journal=journal, policy=_policy(), folder=folder / "runs", agents=agents_here(),
+            tools=_tools(None),
         )  # fmt: skip
         return await system.replay(run)
 
@@ -342,18 +347,12 @@ def look(folder: Path, run: str) -> tuple[Run, list[Record]]:
         return journal.run(run), journal.calls(run)
 
 
-def decisions(folder: Path, run: str) -> list[Mapping[str, Any]]:
-    """What the policy decided in a run, in order: `pid`, `call` (tool and arguments), `verdict`, `reason`, and `from`
-    (origin, label and source by argument). Empty where nothing was decided, or it was forgotten."""
-    try:
-        text = (folder / "runs" / run / _DECISIONS).read_text("utf-8", "replace")
-    except OSError:
-        return []
-    found: list[Mapping[str, Any]] = []
-    for line in text.splitlines():
-        with suppress(ValueError):  # a line that a crash cut
-            found.append(json.loads(line))
-    return found
+def _tokens(entry: Entry) -> Counter[str]:
+    """What a process and all its children read and wrote."""
+    total = Counter(entry.tokens)
+    for child in entry.children:
+        total.update(_tokens(child.entry))
+    return total
 
 
 def _run_of(event: RunEvent) -> str:
@@ -390,15 +389,76 @@ def _policy() -> Policy:
     return DefaultPolicy()
 
 
-def _agents() -> Mapping[str, AgentCode]:
-    from llmos.agents import built_in
+def agents_here() -> dict[str, AgentCode]:
+    """The agents that can be started by name: those that come with llmos, the user's, and this folder's approved ones.
 
-    return built_in()
+    Raises:
+        StorageError: The list of approvals is damaged.
+    """
+    from llmos.agents.markdown import load
+
+    own = built_in_agents()
+    return {**own, **{name: one.agent for name, one in load(own).agents.items()}}
+
+
+def _given_by(agents: Iterable[AgentCode]) -> dict[str, Device]:
+    """The tools that declared agents bring with them."""
+    devices: list[Device] = [device for code in agents for device in getattr(code, "devices", ())]
+    return {device.spec.name: device for device in devices}
+
+
+def _revealed(vault: Vault, text: str, url: str) -> str:
+    return str(vault.resolve("engine", {"url": url, "key": text})["key"])
+
+
+def built_in_agents() -> Mapping[str, AgentCode]:
+    """The agents that come with llmos, by name."""
+    from llmos.agents import built_in
+    from llmos.agents.router import Router
+
+    return {**built_in(), "router": Router(similar=_Meanings())}
+
+
+class _Meanings:
+    """How near in meaning texts are to a request, by the embedding model that comes with llmos, once it is needed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}  # vectors by text
+        self._embed: Callable[[list[str]], Any] | None = None
+
+    async def __call__(self, request: str, texts: Sequence[str], /) -> list[float] | None:
+        """Cosines, -1 to 1; None where there is no embedding model."""
+        try:
+            return await asyncio.to_thread(self._similar, request, texts)
+        except (LlmosError, ImportError, OSError):
+            return None
+
+    def _similar(self, request: str, texts: Sequence[str]) -> list[float]:
+        if self._embed is None:
+            from llmos.tools.embedding import MiniLM
+
+            self._embed = MiniLM()
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known |= dict(zip(new, self._embed(new), strict=True)) if new else {}
+        asked = self._embed([request])[0]
+        return [float(self._known[text] @ asked) for text in texts]
 
 
 def _tools(tools: Iterable[Device] | None) -> dict[str, Device]:
     if tools is None:
         from llmos.tools.registry import load_tools
 
-        return load_tools()
+        return {**load_tools(), **skill_tools()}
     return {tool.spec.name: tool for tool in tools}
+
+
+def skill_tools() -> dict[str, Device]:
+    """The tool that reads skills, where there are any."""
+    from llmos.agents import skills
+
+    known = skills.load().skills
+    if not known:
+        return {}
+    from llmos.tools.skills import SkillReader
+
+    return {skills.READ_SKILL: SkillReader(known.values())}

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "shell": BOOT,
     "server": BOOT,
     "learn": BOOT,
-    "__init__": {"boot", "config", "errors", "events", "messages"},
+    "__init__": {"agents", "boot", "config", "errors", "events", "kernel", "messages", "tools"},
     "__main__": {"shell"},
 }
 HEAVY = {"torch", "transformers", "sentence_transformers", "faiss", "llama_cpp", "playwright"}

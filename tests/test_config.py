@@ -10,6 +10,7 @@ import pytest
 from llmos.config import (
     SETTINGS,
     EngineOptions,
+    RunsOptions,
     Settings,
     cache_dir,
     config_path,
@@ -35,9 +36,9 @@ def test_without_a_file_the_defaults_hold(file: Path) -> None:
 
 
 def test_every_setting_is_a_field_of_its_part() -> None:
-    parts = {"": Settings, "sampling": Sampling, "engine": EngineOptions}
+    parts = {"": Settings, "sampling": Sampling, "engine": EngineOptions, "runs": RunsOptions}
     for key, setting in SETTINGS.items():
-        assert key in {item.name for item in fields(parts[setting.part])}
+        assert key.removeprefix("runs.") in {item.name for item in fields(parts[setting.part])}
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file(file: Path) -> None:
@@ -55,6 +56,27 @@ def test_all_parts_are_read_from_the_file(file: Path) -> None:
     assert (settings.system, settings.max_tokens, settings.sampling.temperature) == ("Be brief.", 5, 1.0)
     assert (settings.engine.kv_type, settings.engine.isolate) == ("q8_0", True)
     assert dict(settings.engine.adapters) == {"tool": "t.gguf"}
+
+
+def test_how_long_runs_are_kept_is_a_table_of_its_own(file: Path) -> None:
+    file.write_text("model = 'a'\n[runs]\nkeep_days = 7\nkeep_bytes = 0\n")
+    assert load(file).runs == RunsOptions(keep_days=7, keep_bytes=0)
+    assert load(file, environment={"LLMOS_RUNS_KEEP_DAYS": "9"}).runs == RunsOptions(keep_days=9, keep_bytes=0)
+    file.write_text("[runs]\nkeep_day = 7\n")
+    with pytest.raises(ConfigError, match=r"'runs\.keep_day' in"):
+        load(file)
+    file.write_text("[runs]\nkeep_days = -1\n")
+    with pytest.raises(ConfigError, match=r"'runs\.keep_days' in") as error:
+        load(file)
+    assert "0 is for ever" in error.value.hint
+
+
+def test_a_search_is_an_address_or_a_known_engine_and_its_key_is_not_shown(file: Path) -> None:
+    assert load(file, environment={"LLMOS_SEARCH": " Brave "}).search == "brave"
+    assert load(file, environment={"LLMOS_SEARCH": "http://127.0.0.1:8080"}).search == "http://127.0.0.1:8080"
+    assert "hidden" not in repr(load(file, environment={"LLMOS_SEARCH_KEY": "hidden"}))
+    with pytest.raises(ConfigError, match="LLMOS_SEARCH can't be used"):
+        load(file, environment={"LLMOS_SEARCH": "altavista"})
 
 
 @pytest.mark.parametrize(("word", "value"), [("1", True), ("yes", True), ("off", False), ("FALSE", False)])

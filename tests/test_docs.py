@@ -19,7 +19,7 @@ from unittest import mock
 
 import pytest
 
-from llmos.config import SETTINGS, Settings
+from llmos.config import SETTINGS, Settings, variable
 from llmos.shell.cli import run_app
 from llmos.shell.commands_runs import COMMANDS
 
@@ -33,6 +33,9 @@ COMMAND_NAMES = [
     *("run", "tokens", "next", "doctor", "model"),
     *("ps", "top", "log", "trace", "resume", "kill", "undo", "replay", "audit", "forget"),
     *("grants", "grants list", "grants add", "grants revoke"),
+    *("mcp", "mcp add", "mcp list", "mcp test", "mcp approve", "mcp remove"),
+    *("agents", "agents list", "agents show", "agents new", "agents run", "agents approve", "route"),
+    *("secret", "secret set", "secret list", "secret rm"),
     *(f"model {name}" for name in ("list", "pull", "show", "use", "rm", "tune")),
 ]
 BEGIN, END = "<!-- help -->\n", "<!-- end of help -->"
@@ -126,7 +129,16 @@ def test_every_command_has_a_reference() -> None:
     listed = re.findall(r"^  (\w+) ", help_of("").partition("Commands:")[2].partition("\n\n")[0], re.MULTILINE)
     models = re.findall(r"^  (\w+) ", help_of("model").partition("Commands:")[2], re.MULTILINE)
     grants = re.findall(r"^  (\w+) ", help_of("grants").partition("Commands:")[2], re.MULTILINE)
-    below = {*(f"model {name}" for name in models), *(f"grants {name}" for name in grants)}
+    servers = re.findall(r"^  (\w+) ", help_of("mcp").partition("Commands:")[2], re.MULTILINE)
+    agents = re.findall(r"^  (\w+) ", help_of("agents").partition("Commands:")[2], re.MULTILINE)
+    kept = re.findall(r"^  (\w+) ", help_of("secret").partition("Commands:")[2], re.MULTILINE)
+    below = {
+        *(f"secret {name}" for name in kept),
+        *(f"model {name}" for name in models),
+        *(f"grants {name}" for name in grants),
+        *(f"mcp {name}" for name in servers),
+        *(f"agents {name}" for name in agents),
+    }
     assert {*listed, *below, ""} == set(COMMAND_NAMES)
 
 
@@ -134,10 +146,10 @@ def test_every_setting_is_documented_with_its_values_and_default() -> None:
     rows = {cells[0].strip("`"): cells[1:] for cells in table(REFERENCE, "Settings")}
     assert list(rows) == list(SETTINGS)
     defaults = Settings()
-    parts = {"": defaults, "sampling": defaults.sampling, "engine": defaults.engine}
+    parts = {"": defaults, "sampling": defaults.sampling, "engine": defaults.engine, "runs": defaults.runs}
     for name, setting in SETTINGS.items():
         assert rows[name][1] == setting.allowed
-        value = getattr(parts[setting.part], name)
+        value = getattr(parts[setting.part], name.rpartition(".")[2])
         if isinstance(value, int | float):
             assert rows[name][2] == str(value).lower()
 
@@ -146,7 +158,7 @@ def test_every_variable_of_ours_is_documented() -> None:
     sources = [*(ROOT / "llmos").rglob("*.py"), ROOT / "scripts" / "setup.py", ROOT / "Makefile"]
     found = {name for file in sources for name in re.findall(r"LLMOS_[A-Z]+(?:_[A-Z]+)*\b", file.read_text("utf-8"))}
     documented = set(re.findall(r"LLMOS_[A-Z_]+", REFERENCE.read_text("utf-8")))
-    assert found - {f"LLMOS_{name.upper()}" for name in SETTINGS} <= documented
+    assert found - {variable(name) for name in SETTINGS} <= documented
 
 
 def test_the_guide_has_every_command_of_the_chat() -> None:

@@ -42,7 +42,7 @@ def best_lines(words: str, text: str, spoken: set[str]) -> list[str]:
     }
     if not asked:
         return []
-    lines = [line for part in text.splitlines() for line in _SENTENCES.split(part.strip()) if line]
+    lines = [line for part in text.splitlines() for line in sentences(part)]
     scored = [(_score(words, asked, line), line) for line in lines]
     best = max((score for score, _ in scored), default=0.0)
     return [line for score, line in scored if score == best] if best >= 1 else []
@@ -51,8 +51,17 @@ def best_lines(words: str, text: str, spoken: set[str]) -> list[str]:
 def _score(words: str, asked: set[str], line: str) -> float:
     """How many words of a question a line has, and half a point if it has what the question asks for."""
     common = len(asked & {stem(word) for word in plain_words(line)})
-    kind = any(question.search(words) and answer.search(line) for question, answer in _KINDS)
-    return common + 0.5 * kind if common else 0.0
+    return common + 0.5 * has_kind(words, line) if common else 0.0
+
+
+def has_kind(words: str, line: str) -> bool:
+    """Whether a line has the kind of thing that a question asks for: a date, an amount, a name."""
+    return any(question.search(words) and answer.search(line) for question, answer in _KINDS)
+
+
+def sentences(line: str) -> list[str]:
+    """The sentences of a line, as they stand there."""
+    return [one for one in _SENTENCES.split(line.strip()) if one]
 
 
 def whole(text: str, *, cut: bool) -> str:

@@ -8,17 +8,17 @@ so, or asked. Everything it does is a system call: a run resumes and replays. Do
 
 from __future__ import annotations
 
-import math
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmos.agents import answers
+from llmos.agents.asking import few_shot, logs_of, shares_of
 from llmos.agents.grounding import Candidate, Grounded, Request
 from llmos.agents.prompts import prompts
 from llmos.agents.records import Earlier, chosen
 from llmos.agents.shortlist import ANSWER, Scored, examples_of, probabilities, roles_of, shortlist, weights
+from llmos.agents.skills import Skilled, with_skills
 from llmos.agents.steps import steps
 from llmos.errors import BadArguments, Denied, NobodyThere
 from llmos.kernel.calls import Provenance, Result
@@ -44,22 +44,33 @@ CLOSE = 1.0
 MAX_ANSWER = 256
 MAX_TEXT = 400
 _CHAT = Sampling(temperature=0.0, repeat_penalty=1.1, seed=0)
-_HIDDEN = frozenset({"ask_user"})
+HIDDEN = frozenset({"ask_user", "chart", "compute", "read_skill"})
 _DOUBT = 0.4
 
 
-async def assistant(process: Process, task: str) -> str:
+async def assistant(
+    process: Process,
+    task: str,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    instructions: str = "",
+    skills: Sequence[str] | None = None,
+) -> str:
     """Do what the user asks, with the tools that the system has.
 
     Args:
         process: The process that runs it.
         task: The user's words.
+        inputs: `earlier`: reports on what was done before, whose values may be spoken of.
+        instructions: What the model is told of its role where it answers itself; empty for that of an assistant.
+        skills: Names of the skills that it may use; None for all that there are.
 
     Raises:
         BudgetExceeded, LoopDetected, Interrupted, EngineError: As of the system calls that it makes.
     """
-    devices = {name: device for name, device in process.entry.devices.items() if name not in _HIDDEN}
-    work = _Work(process, devices, process.context.messages)
+    devices = {name: device for name, device in process.entry.devices.items() if name not in HIDDEN}
+    skilled = await with_skills(process, instructions or prompts().chat, task, skills)
+    work = _Work(process, devices, process.context.messages, skilled, _reported(process, inputs or {}))
     process.hear(Message("user", task))
     for step in steps(task, devices)[:MAX_STEPS]:
         if not await work.do(step):
@@ -67,6 +78,15 @@ async def assistant(process: Process, task: str) -> str:
     answer = work.answer()
     process.hear(Message("assistant", answer))
     return answer
+
+
+def _reported(process: Process, inputs: Mapping[str, Any]) -> list[Earlier]:
+    """What was done before, as steps of this request."""
+    reports: Sequence[Mapping[str, Any]] = inputs.get("earlier", ())
+    return [
+        Earlier(f"{one['agent']} {one['task_id']}", str(one["text"]), one["value"], process.entry.label)
+        for one in reports
+    ]
 
 
 @dataclass(slots=True)
@@ -89,6 +109,7 @@ class _Work:
     process: Process
     devices: Mapping[str, Device]
     before: tuple[Message, ...]
+    skilled: Skilled
     earlier: list[Earlier] = field(default_factory=list[Earlier])
     told: list[_Done] = field(default_factory=list[_Done])
 
@@ -136,28 +157,7 @@ class _Work:
         """The model's log-probability of each of a few choices, its bias for a name taken out."""
         names = [one.name for one in near]
         context = choosing_context([self.devices[name] for name in names if name != ANSWER])
-        thought = await self._aside(context, step.words, names, baseline=prompts().blank)
-        return [math.log(max(share, 1e-6)) for share in thought]
-
-    @contextmanager
-    def _apart(self, context: Context) -> Generator[None]:
-        """Let the model think in a context of its own, which leaves no trace in the conversation."""
-        process, kept, told = self.process, self.process.context, self.process.told
-        process.context, process.told = context, 0
-        try:
-            yield
-        finally:
-            process.context, process.told = kept, told
-
-    async def _aside(
-        self, context: Context, prompt: str, choices: Sequence[str], *, baseline: str | None = None
-    ) -> list[float]:
-        """Let the model choose in a context of its own, which leaves no trace in the conversation."""
-        with self._apart(context):
-            thought = await self.process.think(prompt, choices=choices, baseline=baseline)
-        if thought.probabilities:
-            return list(thought.probabilities)
-        return [float(choice == thought.value) for choice in choices]
+        return logs_of(await shares_of(self.process, context, step.words, names, baseline=prompts().blank))
 
     # -- acting
 
@@ -212,7 +212,9 @@ class _Work:
             return await self._talk(step, text)
         lines = answers.best_lines(step.words, text, spoken)
         if 1 < len(lines) <= 4:
-            shares = await self._aside(Context(), prompts().about.format(text=text[:3000], request=step.words), lines)
+            shares = await shares_of(
+                self.process, Context(), prompts().about.format(text=text[:3000], request=step.words), lines
+            )
             best = max(shares)
             lines = [line for line, share in zip(lines, shares, strict=True) if share >= best / 3]
         if not lines:
@@ -268,10 +270,9 @@ class _Work:
             if name in values:
                 context = context.add(Message("user", f"{request}\n{name}:"), Message("assistant", str(values[name])))
         bound = Regex(rf"[^\x00]{{1,{MAX_TEXT}}}")
-        with self._apart(context):
-            thought = await self.process.think(
-                f"{step.words}\n{name}:", constraint=bound, sampling=_CHAT, max_tokens=MAX_ANSWER // 2
-            )
+        thought = await self.process.aside(context).think(
+            f"{step.words}\n{name}:", constraint=bound, sampling=_CHAT, max_tokens=MAX_ANSWER // 2
+        )
         return Candidate(thought.text.strip(), Provenance("model", self.process.entry.label), -2.0)
 
     async def _pick(self, tool: str, name: str, found: Sequence[Candidate], step: Request) -> Candidate:
@@ -282,8 +283,8 @@ class _Work:
             return found[0]
         schema: Mapping[str, Any] = self.devices[tool].spec.parameters["properties"][name]
         prompt = prompts().value.format(request=step.words, name=name, note=schema.get("description", name))
-        shares = await self._aside(_value_examples(self.devices[tool], name, schema), prompt, texts)
-        log = {text: math.log(max(share, 1e-6)) for text, share in zip(texts, shares, strict=True)}
+        shares = await shares_of(self.process, _value_examples(self.devices[tool], name, schema), prompt, texts)
+        log = dict(zip(texts, logs_of(shares), strict=True))
         weight = weights().get("model", 0.0)
         return max(near, key=lambda one: one.weight + weight * log.get(str(one.value), -14.0))
 
@@ -311,12 +312,22 @@ class _Work:
         """The model's own answer, with its doubt."""
         prompt = step.words if not text else prompts().about.format(text=text[:6000], request=step.words)
         before = [one for one in self.before if one.role in ("user", "assistant") and one.content]
-        with self._apart(Context(messages=(Message("system", prompts().chat), *before))):
-            thought = await self.process.think(prompt, sampling=_CHAT, max_tokens=MAX_ANSWER)
+        system = Message("system", self.skilled.instructions)
+        aside = self.process.aside(Context(messages=(system, *before)))
+        thought = await aside.think(prompt, sampling=_CHAT, max_tokens=MAX_ANSWER)
         said = answers.whole(thought.text.strip(), cut=thought.reason == "length")
         if thought.confidence is not None and thought.confidence < _DOUBT:
+            if quoted := self._quoted(step):
+                return quoted
             return f"{said}\n(I am not sure of this.)"
         return said
+
+    def _quoted(self, step: Request) -> str:
+        """What the skills that were read say on a request, verbatim; empty where they say nothing on it."""
+        for name, text in reversed(self.skilled.texts):
+            if lines := answers.best_lines(step.words, text, {name}):
+                return "\n".join(lines[:4]) + f"\n(the skill {name})"
+        return ""
 
 
 def _others(
@@ -345,13 +356,8 @@ def nearest(choices: Sequence[Scored], shares: Sequence[float]) -> list[Scored]:
 def choosing_context(devices: Sequence[Device]) -> Context:
     """What the model sees before it chooses a tool: what there is, and requests that were answered with it."""
     listed = "\n".join(f"{device.spec.name}: {device.spec.description.splitlines()[0]}" for device in devices)
-    context = Context(messages=(Message("system", prompts().choose.format(tools=listed).strip()),))
-    for number in range(2):
-        for device in devices:
-            for request, _ in examples_of(device)[number : number + 1]:
-                context = context.add(Message("user", request), Message("assistant", device.spec.name))
-        context = context.add(Message("user", prompts().talk[number]), Message("assistant", ANSWER))
-    return context
+    asked = [(device.spec.name, [request for request, _ in examples_of(device)]) for device in devices]
+    return few_shot(prompts().choose.format(tools=listed).strip(), [*asked, (ANSWER, prompts().talk)])
 
 
 def _value_examples(device: Device, name: str, schema: Mapping[str, Any]) -> Context:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from llmos.agents.grounding import Grounded, Request, ground, role
+from llmos.agents.likeness import About, about, cosine, pieces_of, rarities
 from llmos.agents.spans import Span, spans
 from llmos.agents.vocabulary import concepts, vocabulary
 from llmos.kernel.protocols import Device
@@ -48,7 +48,7 @@ def weights() -> Mapping[str, float]:
 
 def shortlist(devices: Mapping[str, Device], request: Request) -> list[Scored]:
     """All choices for a request, best first."""
-    rarity = _rarity(tuple((name, _about(device).words) for name, device in sorted(devices.items())))
+    rarity = rarities(tuple((name, _about(device).words) for name, device in sorted(devices.items())))
     found = [_scored(name, device, request, rarity) for name, device in devices.items()]
     found.append(_answer(request))
     return sorted(found, key=lambda one: (-one.score, one.name))
@@ -89,71 +89,26 @@ def _answer(request: Request) -> Scored:
 # -- what a tool is about
 
 
-@dataclass(frozen=True, slots=True)
-class _About:
-    """A tool's words.
-
-    Attributes:
-        name: Concepts in its name.
-        words: Those in its description, its parameters' and its examples.
-        examples: Each example as counted pieces, what its arguments are made of replaced by their kinds.
-    """
-
-    name: frozenset[str]
-    words: frozenset[str]
-    examples: tuple[Counter[str], ...]
-
-
 def examples_of(device: Device) -> tuple[tuple[str, Mapping[str, Any]], ...]:
     """A tool's examples, if it has any: requests with the arguments that answer them."""
     return tuple(getattr(device, "examples", ()))
 
 
-@lru_cache(maxsize=1024)
-def _about_parts(name: str, description: str, notes: str, examples: tuple[str, ...]) -> _About:
-    words = {*concepts(name), *concepts(description), *concepts(notes)}
-    for example in examples:
-        words.update(concepts(_masked(example)))
-    return _About(frozenset(concepts(name)), frozenset(words), tuple(_pieces(example) for example in examples))
-
-
-def _about(device: Device) -> _About:
+def _about(device: Device) -> About:
     spec = device.spec
     properties: Mapping[str, Mapping[str, Any]] = spec.parameters.get("properties", {})
     notes = " ".join(f"{name} {schema.get('description', '')}" for name, schema in properties.items())
-    return _about_parts(spec.name, spec.description, notes, tuple(request for request, _ in examples_of(device)))
-
-
-def _masked(words: str) -> str:
-    """Words with what they name replaced by its kind, so that two requests of one form look alike."""
-    masked, end = "", 0
-    for span in spans(words):
-        masked += f"{words[end : span.start]} xx{span.kind}xx "
-        end = span.end
-    return masked + words[end:]
-
-
-def _pieces(words: str) -> Counter[str]:
-    """Concepts and pairs of them."""
-    said = concepts(_masked(words), stop=True)
-    return Counter([*said, *(f"{one} {two}" for one, two in zip(["^", *said], [*said, "$"], strict=True))])
-
-
-@lru_cache(maxsize=64)
-def _rarity(names: tuple[tuple[str, frozenset[str]], ...]) -> Mapping[str, float]:
-    """How much a concept says: the rarer among the tools, the more."""
-    counts = Counter(word for _, words in names for word in words)
-    return {word: math.log((len(names) + 1) / (count + 0.5)) for word, count in counts.items()}
+    return about(spec.name, spec.description, notes, tuple(request for request, _ in examples_of(device)))
 
 
 def _features(device: Device, grounded: Grounded, request: Request, rarity: Mapping[str, float]) -> dict[str, float]:
-    about = _about(device)
+    said_of = _about(device)
     used = _used(grounded)
     said = set(concepts(_left(request.words, used)))
     unknown = max(rarity.values(), default=1.0)
     total = sum(rarity.get(word, unknown) for word in said) or 1.0
-    common = sum(rarity.get(word, unknown) for word in said & about.words)
-    pieces = _pieces(request.words)
+    common = sum(rarity.get(word, unknown) for word in said & said_of.words)
+    pieces = pieces_of(request.words)
     strong = [one for one in spans(request.words) if one.kind not in ("name", "number", "quoted")]
     taken = [one for one in strong if _within(one, used)]
     numbers = [one for one in spans(request.words) if one.kind == "number"]
@@ -163,7 +118,7 @@ def _features(device: Device, grounded: Grounded, request: Request, rarity: Mapp
         "bias": 1.0,
         "words": common / total,
         "covered": min(common, 6.0) / 6.0,
-        "example": max((_cosine(pieces, example, rarity, unknown) for example in about.examples), default=0.0),
+        "example": max((cosine(pieces, example, rarity, unknown) for example in said_of.examples), default=0.0),
         "ready": float(bool(required) and not grounded.missing),
         "free": float(not required),
         "said": float(bool(grounded.values)),
@@ -174,8 +129,8 @@ def _features(device: Device, grounded: Grounded, request: Request, rarity: Mapp
         "findable": float(bool(grounded.findable)),
         "strong": min(len(taken), 2) / 2,
         "unused": float(len(strong) - len(taken)),
-        "named": len(set(concepts(request.words)) & about.name) / max(len(about.name), 1),
-        "verb": float(bool(set(leading) & about.name)),
+        "named": len(set(concepts(request.words)) & said_of.name) / max(len(said_of.name), 1),
+        "verb": float(bool(set(leading) & said_of.name)),
         "writes": float(device.traits.effect == "writes"),
         "external": float(device.traits.effect in ("external", "irreversible") or device.traits.returns == "outside"),
     }
@@ -194,15 +149,6 @@ def _left(words: str, used: Sequence[tuple[int, int]]) -> str:
     return "".join(
         " " if any(start <= place < end for start, end in used) else character for place, character in enumerate(words)
     )
-
-
-def _cosine(one: Counter[str], other: Counter[str], rarity: Mapping[str, float], unknown: float) -> float:
-    def weight(piece: str) -> float:
-        return sum(rarity.get(word, unknown if word.startswith("xx") else 0.5) for word in piece.split())
-
-    common = sum(min(count, other[piece]) * weight(piece) for piece, count in one.items() if piece in other)
-    sizes = [sum(count * weight(piece) for piece, count in counted.items()) for counted in (one, other)]
-    return common / math.sqrt(sizes[0] * sizes[1]) if all(sizes) else 0.0
 
 
 def roles_of(device: Device) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _API_KEY = "LLMOS_API_KEY"
 
 
-async def open_engine(spec: str | None, options: EngineOptions | None = None) -> Engine:
+async def open_engine(spec: str | None, options: EngineOptions | None = None, *, api_key: str | None = None) -> Engine:
     """Open the engine of a model name.
 
     Args:
@@ -30,6 +31,7 @@ async def open_engine(spec: str | None, options: EngineOptions | None = None) ->
             key is in the environment variable `LLMOS_API_KEY`. `scripted:…`: no model (`llmos.engine.script_file`).
             All else is a model of the store (`llmos.engine.store.spec`): a path, a catalogue name, `hf:owner/repo`,
             `ollama:name`.
+        api_key: The server's key; empty for none, None for that of the environment.
 
     Raises:
         ModelNotFound, ModelInvalid, OutOfMemory, ConfigError, RealModelForbidden: It can't be opened; see the hint.
@@ -41,19 +43,25 @@ async def open_engine(spec: str | None, options: EngineOptions | None = None) ->
 
         return await open_scripted(spec, context=options.context)
     if spec.startswith(("http://", "https://")):
-        return _open_remote(spec)
+        return _open_remote(spec, options, os.environ.get(_API_KEY) if api_key is None else api_key or None)
     from llmos.engine.store import current, resolve
 
     return await _open_llama(resolve(spec or current()), options)
 
 
-def _open_remote(spec: str) -> Engine:
+def _open_remote(spec: str, options: EngineOptions, api_key: str | None) -> Engine:
     from llmos.engine.remote import RemoteEngine
 
     address, _, model = spec.partition("#")
     if not model:
         raise ConfigError(f"The address {spec!r} names no model.", hint="Write it as http://host:8080/v1#model-name.")
-    return RemoteEngine(address, model, api_key=os.environ.get(_API_KEY))
+    return RemoteEngine(
+        address,
+        model,
+        api_key=api_key,
+        input_price=options.input_price,
+        output_price=options.output_price,
+    )
 
 
 async def _open_llama(model: ModelFile, options: EngineOptions) -> Engine:
@@ -85,4 +93,10 @@ async def _prepared(model: ModelFile) -> Path:
     from llmos.engine.store.tune import quick_default
 
     shipped = find().path
-    return await asyncio.to_thread(quick_default, shipped) if model.path == shipped else model.path
+    if model.path != shipped:
+        return model.path
+    stop = threading.Event()
+    try:
+        return await asyncio.to_thread(quick_default, shipped, stop=stop)
+    finally:
+        stop.set()

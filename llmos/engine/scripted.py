@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -235,8 +234,9 @@ class ScriptedEngine:
 
     async def _pause(self, request: str) -> None:
         if self._seconds_per_token > 0:
-            until = time.monotonic() + self._seconds_per_token
-            while not self._closed.is_set() and (left := until - time.monotonic()) > 0:
+            loop = asyncio.get_running_loop()
+            until = loop.time() + self._seconds_per_token
+            while not self._closed.is_set() and (left := until - loop.time()) > 0:
                 await asyncio.sleep(min(left, _CLOSING_SECONDS))
         else:
             await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmos.errors import StorageError
@@ -22,6 +22,25 @@ _SLOT = 128
 def link(previous: bytes, row: bytes) -> bytes:
     """The link after `previous` for a row: SHA-256 over both, 32 bytes."""
     return hashlib.sha256(previous + row).digest()
+
+
+Place = tuple[str, str, int]
+"""Where a call stands: run, path and number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What the chain says of a call: hashes in hexadecimal, empty where there is none."""
+
+    asked: str = ""
+    answered: str = ""
+    decided: str = ""
+    failed: bool = False
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Those of its contents."""
+        return (self.asked, self.answered, self.decided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +87,12 @@ class Head:
             StorageError: It is unreadable or damaged.
         """
         try:
-            lines = self.path.read_text(encoding="ascii").replace("\0", " ").splitlines()
-            found = [line.split() for line in lines if line.strip()]
-            sound = [
-                (int(number), bytes.fromhex(chain))
-                for number, chain, check in found
-                if _check(f"{number} {chain}") == check
-            ]
-            if not sound:
+            with self.path.open("rb") as file:
+                data = file.read(2 * _SLOT)
+            sound = [slot for start in range(0, len(data), _SLOT) if (slot := _slot(data[start : start + _SLOT]))]
+            if not sound and data.strip(b"\0"):
                 raise ValueError("it has no sound slot")
-            return max(sound)
+            return max(sound, default=(0, GENESIS))
         except FileNotFoundError:
             return 0, GENESIS
         except (OSError, ValueError) as error:
@@ -88,6 +103,14 @@ class Head:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _slot(data: bytes) -> tuple[int, bytes] | None:
+    """What a slot says; None if it is empty or was not written whole."""
+    words = data.decode("latin-1").split()
+    if len(words) != 3 or _check(f"{words[0]} {words[1]}") != words[2]:
+        return None
+    return int(words[0]), bytes.fromhex(words[1])
 
 
 def _check(text: str) -> str:
@@ -114,3 +137,24 @@ def verify(rows: Iterable[tuple[int, bytes, bytes]], head: tuple[int, bytes]) ->
     if expected <= head[0]:
         return Finding(expected, f"rows {expected} to {head[0]} were cut off")
     return None
+
+
+def entered(rows: Iterable[bytes]) -> dict[Place, Entered]:
+    """What the rows of a sound chain say of each call."""
+    said: dict[Place, Entered] = {}
+    for row in rows:
+        _, run, path, number, kind, what, digest = row.decode().split(" ")
+        place = (run, path, int(number))
+        known = said.get(place, Entered())
+        match (kind, what):
+            case (_, "intent"):
+                said[place] = Entered(digest)
+            case ("policy", "decided"):
+                said[place] = replace(known, decided=digest)
+            case ("call", "done" | "failed"):
+                said[place] = replace(known, answered=digest, failed=what == "failed")
+            case (_, "recorded" | "refused"):
+                said[place] = replace(known, asked=digest[:64], answered=digest[64:], failed=what == "refused")
+            case _:
+                pass
+    return said

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
@@ -27,11 +29,11 @@ from llmos.errors import (
 )
 from llmos.events import CallEnded, CallStarted, Usage
 from llmos.kernel import gate, thinking
-from llmos.kernel.budget import Meter
+from llmos.kernel.budget import TICK, Meter
 from llmos.kernel.calls import Observed, Provenance, Result
-from llmos.kernel.entry import Entry, Thought
+from llmos.kernel.entry import Entry, Failure, Thought
 from llmos.kernel.journal import Kind, Record, canonical
-from llmos.kernel.protocols import Device, Memo
+from llmos.kernel.protocols import Device, Engine, Memo
 from llmos.messages import Constraint, Context, Message, Sampling, ToolCall
 from llmos.wire import ErrorData
 
@@ -56,10 +58,12 @@ _PASSING = (
 )
 
 _SHOWN = 200
+_LOOK_SECONDS = 0.1  # how often to see whether a person has answered
+_EMPTY = Context()
 
 
 class Branch:
-    """A context and the system calls that work on it. Made by `Process.fork`; the process itself is one too.
+    """A context and the system calls that work on it. Made by `fork` and `aside`; the process itself is one too.
 
     Attributes:
         context: The context window's contents.
@@ -89,6 +93,14 @@ class Branch:
     def deps(self) -> Any:  # noqa: ANN401  # the application's own type
         """The typed context that the embedding application gave to the run."""
         return self.entry.deps
+
+    async def engine(self) -> Engine:
+        """The engine that its process thinks with.
+
+        Raises:
+            LlmosError: It can't be opened.
+        """
+        return await self.system.engine(self.entry.engine)
 
     def device(self, tool: str) -> Device:
         """A tool that this run may call.
@@ -241,8 +253,10 @@ class Branch:
             with self.system.waiting_for_a_person(self.entry):
                 return await self.system.approver.answer(self.pid, question)
 
-        self.entry.meter.charge("questions")
-        answer = str(await self.call("ask", question, {"question": question}, work, timed=False))
+        async def before() -> None:
+            self.entry.meter.charge("questions")
+
+        answer = str(await self.call("ask", question, {"question": question}, work, before=before))
         self.entry.words = (*self.entry.words, answer)
         return answer
 
@@ -274,20 +288,64 @@ class Branch:
         Raises:
             LlmosError: That of the last one, if all fail.
         """
-        number = self._take_number()
-        record = self._find(number, "race", canonical(len(contenders)))
+        tasks: list[asyncio.Future[T]] = []
+
+        async def work() -> int:
+            tasks.extend(asyncio.ensure_future(contender()) for contender in contenders)
+            try:
+                return await _first_success(tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+        winner = int(await self.once("", len(contenders), work))
+        return winner, tasks[winner].result() if tasks else await contenders[winner]()
+
+    async def once(self, title: str, arguments: object, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
+        """Journal what came of work that makes its calls on other branches; a resumed run doesn't begin it again.
+
+        Args:
+            arguments: JSON data by which it is recognized.
+            work: Returns JSON data. An error of it is not entered: a resumed run does the work again.
+        """
+        number, text = self._take_number(), canonical(arguments)
+        record = self._find(number, "race", text)
         if record is not None and record.done:
-            winner = int(json.loads(record.result))
-            return winner, await contenders[winner]()
-        tasks = [asyncio.ensure_future(contender()) for contender in contenders]
-        try:
-            winner = await _first_success(tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        self._record(number, "race", canonical(len(contenders)), canonical(winner))
-        return winner, tasks[winner].result()
+            return _recorded(record)
+        with self._noting(number, "race", title, text):
+            result = canonical(await work())
+        self._record(number, "race", text, result, title)
+        return json.loads(result)
+
+    async def first(self, pending: Sequence[asyncio.Future[Any]]) -> int:
+        """Wait for whichever of some running lines of work ends next, well or badly, and return its index.
+
+        Called again with the rest, it gives results in the order in which they come. A resumed run waits for the same
+        ones in the same order. Nothing is cancelled. Each line should work on a branch or child of its own.
+
+        Raises:
+            BadArguments: There is nothing to wait for.
+        """
+        if not pending:
+            raise BadArguments("There is nothing to wait for.", hint="Give at least one line of work.")
+
+        async def work(_: int) -> int:
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            return next(place for place, line in enumerate(pending) if line.done())
+
+        place = int(await self.call("first", f"of {len(pending)}", [len(pending)], work))
+        await asyncio.wait([pending[place]])
+        return place
+
+    def aside(self, context: Context = _EMPTY) -> Branch:
+        """A branch with a context of its own, to think something over that leaves no trace in this one.
+
+        It is numbered as a fork is, and its calls are journaled under its own path; no KV state is shared, but for
+        what the engine finds to be the same. Several may be used at once.
+        """
+        self._forks += 1
+        return Branch(self.system, self.entry, f"{self.path}~{self._forks}", context)
 
     async def fork(self) -> Branch:
         """A branch of this context, driven by the caller: it shares what was read, and no token is read again."""
@@ -295,7 +353,7 @@ class Branch:
         path = f"{self.path}~{self._forks}"
 
         async def work(_: int) -> None:
-            engine = await self.system.engine()
+            engine = await self.engine()
             if "fork" in engine.info.capabilities:
                 (self.context,) = await engine.fork(self.context, 1)
 
@@ -311,7 +369,7 @@ class Branch:
 
         async def work(_: int) -> None:
             self.saved = None
-            engine = await self.system.engine()
+            engine = await self.engine()
             if "save" in engine.info.capabilities:
                 await engine.save(self.context, file)
 
@@ -329,6 +387,7 @@ class Branch:
         durable: bool = False,
         timed: bool = True,
         before: Callable[[], Awaitable[None]] | None = None,
+        decision: Mapping[str, Any] | None = None,
         recover: Callable[[Record], Awaitable[Any]] | None = None,
         finish: Callable[[Any], Mapping[str, Any]] | None = None,
     ) -> Any:  # noqa: ANN401  # JSON data
@@ -340,6 +399,7 @@ class Branch:
             durable: Its rows survive a power cut.
             timed: Whether it counts against the time budget.
             before: What decides whether it may be made at all; runs before the intent row of a call that is new.
+            decision: JSON data on why it may, which `before` fills in; it is journaled with the intent.
             recover: What to do with a call that was under way when the run ended; by default it is made again.
             finish: More for the journal's row, from the result.
 
@@ -347,59 +407,97 @@ class Branch:
             JournalMismatch: The journal has another call here, or the run is being replayed and never came so far.
         """
         number = self._take_number()
-        await self._may_run()
         text = canonical(arguments)
+        if self.entry.interrupted == "kill":
+            self.system.check_signals(self.entry)
         record = self._find(number, kind, text)
         if record is not None and record.done:
             return _recorded(record)
-        self.entry.meter.charge("steps")
+        journal, place = self.system.journal, (self.entry.run, self.path, number)
+        with self._noting(number, kind, title, text):
+            await self._may_run()
+            entered = record is not None
+            self.entry.meter.charge("steps", 0 if entered else 1)  # one that is made again was counted
+            with self._telling(kind, title, number) as told:
+                try:
+                    if not entered:
+                        if before is not None:
+                            await before()
+                        why = canonical(decision) if decision else ""
+                        journal.intend(*place, kind, title, text, decision=why, durable=durable)
+                        entered = True
+                    doing = work(number) if record is None or recover is None else recover(record)
+                    result = await self._within_budget(doing) if timed else await doing
+                    more: Mapping[str, Any] = finish(result) if finish is not None else {}
+                    answer = canonical(result)
+                    journal.finish(*place, answer, durable=durable, **more)
+                    told.update(failed=False, **_gist(kind, result))
+                    return json.loads(answer)
+                except LlmosError as error:
+                    if not isinstance(error, _PASSING):
+                        answer = canonical(asdict(ErrorData.of(error)))
+                        if entered:
+                            journal.finish(*place, answer, failed=True, durable=durable)
+                        else:  # at once: with an intent alone, a resumed run would take it for one that was allowed
+                            why = canonical(decision) if decision else ""
+                            journal.record(
+                                *place, kind, title, text, answer, failed=True, decision=why, durable=durable
+                            )
+                    raise
+
+    @contextmanager
+    def _telling(self, kind: Kind, title: str, number: int) -> Generator[dict[str, Any]]:
+        """Tell of a call's begin and end, and let it be interrupted in between.
+
+        Raises:
+            Interrupted: It was.
+        """
+        told: dict[str, Any] = {"failed": True}
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self.entry.calling[task] = False
         self.entry.doing = f"{kind} {title}"[:100]
         self.system.emit(CallStarted(pid=self.pid, path=self.path, number=number, call=kind, title=title))
         started = self.system.clock()
-        ended = CallEnded(pid=self.pid, path=self.path, number=number, call=kind, title=title, seconds=0.0, failed=True)
-        entered = record is not None
         try:
-            if not entered:
-                if before is not None:
-                    await before()
-                self.system.journal.intend(self.entry.run, self.path, number, kind, title, text, durable=durable)
-                entered = True
-            doing = work(number) if record is None or recover is None else recover(record)
-            result = await self._within_budget(doing) if timed else await doing
-            more: Mapping[str, Any] = finish(result) if finish is not None else {}
-            told = canonical(result)
-            self.system.journal.finish(self.entry.run, self.path, number, told, durable=durable, **more)
-            ended = replace(ended, failed=False, **_gist(kind, result))
-            return json.loads(told)
+            yield told
         except asyncio.CancelledError:
-            if self.entry.interrupted != "interrupt":
+            if not self.entry.calling[task]:
                 raise
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
             self.system.check_signals(self.entry)
-            raise
+            raise Interrupted(f"Process {self.pid!r} was interrupted.") from None  # with another of its calls
         except LlmosError as error:
-            ended = replace(ended, detail=error.message)
-            if not isinstance(error, _PASSING):
-                data = ErrorData.of(error)
-                if not entered:
-                    self.system.journal.intend(self.entry.run, self.path, number, kind, title, text, durable=durable)
-                told = canonical({"name": data.name, "message": data.message, "hint": data.hint})
-                self.system.journal.finish(self.entry.run, self.path, number, told, failed=True, durable=durable)
+            told["detail"] = error.message
             raise
         finally:
+            if self.entry.calling.pop(task):
+                task.uncancel()
             self.entry.doing = ""
-            self.system.emit(replace(ended, seconds=self.system.clock() - started))
+            seconds = self.system.clock() - started
+            self.system.emit(
+                CallEnded(pid=self.pid, path=self.path, number=number, call=kind, title=title, seconds=seconds, **told)
+            )
 
-    def note(self, kind: Kind, value: Callable[[], Any]) -> Any:  # noqa: ANN401  # JSON data
-        """Journal a value that can't be had twice, at once."""
+    @contextmanager
+    def _noting(self, number: int, kind: Kind, title: str, arguments: str) -> Generator[None]:
+        """Remember an error of a call, in case that the code goes on after it."""
+        try:
+            yield
+        except JournalMismatch:
+            raise
+        except LlmosError as error:
+            self.entry.failures.append(Failure(self.path, number, kind, title, arguments, error))
+            raise
+
+    def note(self, kind: Kind, value: Callable[[], Any], *, title: str = "") -> Any:  # noqa: ANN401  # JSON data
+        """Journal a value that can't be had twice, at once; `title` says for people what it is."""
+        if self.entry.interrupted == "kill":
+            self.system.check_signals(self.entry)
         number = self._take_number()
         record = self._find(number, kind, "[]")
         if record is not None and record.done:
             return _recorded(record)
         result = value()
-        self._record(number, kind, "[]", canonical(result))
+        self._record(number, kind, "[]", canonical(result), title)
         return result
 
     def key(self, number: int) -> str:
@@ -407,6 +505,8 @@ class Branch:
         return f"{self.entry.run}:{self.path}:{number}"
 
     def _take_number(self) -> int:
+        if self.entry.failures:
+            self.system.settle(self.entry, self.path)
         self._number += 1
         return self._number
 
@@ -420,8 +520,8 @@ class Branch:
             )
         return record
 
-    def _record(self, number: int, kind: Kind, arguments: str, result: str) -> None:
-        self.system.journal.record(self.entry.run, self.path, number, kind, "", arguments, result)
+    def _record(self, number: int, kind: Kind, arguments: str, result: str, title: str) -> None:
+        self.system.journal.record(self.entry.run, self.path, number, kind, title, arguments, result)
 
     async def _may_run(self) -> None:
         """Wait while stopped.
@@ -429,20 +529,37 @@ class Branch:
         Raises:
             Interrupted: The process was interrupted or killed.
         """
-        if not self.entry.may_run.is_set():
+        while not self.entry.may_run.is_set():
             await self.entry.may_run.wait()
         self.system.check_signals(self.entry)
 
     async def _within_budget(self, work: Awaitable[Any]) -> Any:  # noqa: ANN401  # JSON data
-        left = self.entry.meter.left("seconds")
-        limit = asyncio.timeout(None if left == float("inf") else left)
+        """Wait for a call as long as there is time, which stands still while a person is waited for."""
+        meter = self.entry.meter
+        if meter.left("seconds") == math.inf:
+            return await work
+        loop, limit = asyncio.get_running_loop(), asyncio.timeout(None)
+        timer: asyncio.TimerHandle | None = None
+
+        def look() -> None:
+            nonlocal timer
+            left = meter.left("seconds")
+            if left > TICK:
+                timer = loop.call_later(max(left, _LOOK_SECONDS) if meter.holding else left, look)
+            else:
+                limit.reschedule(loop.time())
+
         try:
             async with limit:
+                look()
                 return await work
         except TimeoutError:
             if limit.expired():
-                self.entry.meter.check_time()
+                meter.check_time()
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 def _gist(kind: Kind, result: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON data
@@ -457,7 +574,7 @@ def _gist(kind: Kind, result: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON da
 def _recorded(record: Record) -> Any:  # noqa: ANN401  # JSON data
     data = json.loads(record.result)
     if record.failed:
-        raise ErrorData(data["name"], data["message"], data["hint"]).error()
+        raise ErrorData(**data).error()
     return data
 
 

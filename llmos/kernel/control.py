@@ -154,6 +154,8 @@ def row(entry: Entry) -> dict[str, Any]:
         "doing": entry.doing,
         "used": {name: used for name, used in entry.meter.used.items() if used},
         "tokens": entry.tokens,
+        "engine": entry.engine,
+        "costs": entry.costs_of_all(),
     }
 
 

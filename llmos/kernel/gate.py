@@ -23,6 +23,7 @@ from llmos.kernel.calls import (
     Allow,
     Approval,
     Ask,
+    Decision,
     Deny,
     Grant,
     Observed,
@@ -33,12 +34,11 @@ from llmos.kernel.calls import (
 )
 from llmos.kernel.journal import Record, canonical
 from llmos.kernel.protocols import Access, Device
+from llmos.kernel.resuming import bytes_out
 from llmos.messages import new_id
 
 if TYPE_CHECKING:
     from llmos.kernel.branch import Branch
-
-_OUTSIDE = ("external", "irreversible")
 
 
 async def act(branch: Branch, tool: str, arguments: Mapping[str, Any], provenance: Mapping[str, Provenance]) -> Result:
@@ -47,9 +47,15 @@ async def act(branch: Branch, tool: str, arguments: Mapping[str, Any], provenanc
     checked = device.check(arguments)
     call = ProposedCall(tool, device.traits, checked, {**_by_schema(device, arguments, checked), **provenance})
     effect = device.traits.effect
+    decision: dict[str, Any] = {}
+    steers = device.traits.steers or checked.keys()
+    target = canonical([tool, {name: value for name, value in checked.items() if name in steers}])
 
     async def before() -> None:
-        await _pass(branch, device, call)
+        branch.entry.meter.charge("calls")
+        if amount := bytes_out(device, checked):
+            branch.entry.meter.charge("bytes_out", amount)
+        await _pass(branch, device, call, decision)
 
     async def work(number: int) -> dict[str, Any]:
         return await _carry_out(branch, device, checked, number)
@@ -57,16 +63,22 @@ async def act(branch: Branch, tool: str, arguments: Mapping[str, Any], provenanc
     async def recover(record: Record) -> dict[str, Any]:
         return await _recover(branch, device, call, record.number)
 
-    data = await branch.call(
-        "act",
-        _title(tool, checked),
-        [tool, checked],
-        work,
-        before=before,
-        recover=recover,
-        timed=False,
-        durable=effect not in ("pure", "reads"),
-    )
+    try:
+        data = await branch.call(
+            "act",
+            _title(tool, checked),
+            [tool, checked],
+            work,
+            before=before,
+            decision=decision,
+            recover=recover,
+            timed=False,
+            durable=effect not in ("pure", "reads"),
+        )
+    except Denied as error:
+        branch.entry.root.denied[target] = error
+        raise
+    branch.entry.root.denied.pop(target, None)
     result = Result(**data)
     branch.entry.seen.append(
         Observed(tool, checked, result.text if result.value is None else result.value, result.label, effect)
@@ -87,18 +99,15 @@ def _by_schema(device: Device, given: Mapping[str, Any], checked: Mapping[str, A
     return known
 
 
-async def _pass(branch: Branch, device: Device, call: ProposedCall) -> None:
-    """Budget, policy, and the user where the policy says so.
+async def _pass(branch: Branch, device: Device, call: ProposedCall, told: dict[str, Any]) -> None:
+    """The policy, and the user where the policy says so. What was decided is put into `told`, for the journal.
 
     Raises:
         Denied: The call may not run.
-        BudgetExceeded: Nothing is left for it.
+        BudgetExceeded: No question is left for it.
     """
-    meter = branch.entry.meter
-    meter.charge("calls")
-    if call.traits.effect in _OUTSIDE:
-        meter.charge("bytes_out", len(canonical(call.arguments).encode()))
     decision = branch.system.policy.decide(call, situation(branch))
+    told.update(branch.system.redacted(_reasons(branch, call, decision)))
     branch.system.decided(branch.pid, call, decision)
     match decision:
         case Allow():
@@ -109,7 +118,25 @@ async def _pass(branch: Branch, device: Device, call: ProposedCall) -> None:
                 f"{call.tool!r} was not carried out: {decision.reason}", hint="Choose another way, or tell the user."
             )
         case Ask():
-            await _ask(branch, device, call, decision)
+            await _ask(branch, device, call, decision, told)
+
+
+def _reasons(branch: Branch, call: ProposedCall, decision: Decision) -> dict[str, Any]:
+    """What is journaled of a decision.
+
+    `verdict`, `reason`, `level`, the `grant` that covered it if one did, `from` (the provenance of each argument whose
+    origin is known), and `user`: what the user said where one was asked (`nobody` where nobody was there, `changed`
+    where the answer did not hold any more), else empty.
+    """
+    origins = {**call.provenance, **decision.provenance}
+    return {
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "level": branch.entry.level,
+        "grant": decision.grant if isinstance(decision, Allow) else "",
+        "from": {name: asdict(origin) for name, origin in origins.items()},
+        "user": "",
+    }
 
 
 def situation(branch: Branch) -> Situation:
@@ -125,7 +152,7 @@ def situation(branch: Branch) -> Situation:
     )
 
 
-async def _ask(branch: Branch, device: Device, call: ProposedCall, decision: Ask) -> None:
+async def _ask(branch: Branch, device: Device, call: ProposedCall, decision: Ask, told: dict[str, Any]) -> None:
     branch.entry.meter.charge("questions")
     shown = device.show(call.arguments, access(branch, 0))
     digest = hashlib.sha256(canonical([branch.pid, call.tool, call.arguments, shown]).encode()).hexdigest()
@@ -134,14 +161,17 @@ async def _ask(branch: Branch, device: Device, call: ProposedCall, decision: Ask
         with branch.system.waiting_for_a_person(branch.entry):
             reply = await branch.system.approver.approve(approval)
     except NobodyThere as error:
+        told["user"] = "nobody"
         raise Denied(
             f"{call.tool!r} needs the user's permission ({decision.reason}), and nobody can answer.",
             hint="Run it where somebody can, or grant it beforehand (`llmos grants add`).",
         ) from error
+    told["user"] = reply
     if reply == "no":
         raise Denied(f"{call.tool!r} was refused by the user.", hint="Choose another way, or tell the user.")
     again = device.show(call.arguments, access(branch, 0))
     if again != shown:
+        told["user"] = "changed"
         raise Denied(
             f"{call.tool!r} was not carried out: what it would do has changed since the user was asked.",
             hint="Look again and propose it anew.",
@@ -173,12 +203,15 @@ async def _carry_out(branch: Branch, device: Device, arguments: Mapping[str, Any
         branch.system.journal.keep_file(branch.entry.run, branch.path, number, str(file), copy)
         kept.append(file)
 
+    def secret(handle: str, host: str) -> str:
+        return str(branch.system.vault.resolve(device.spec.name, {"url": f"https://{host}/", "value": handle})["value"])
+
     real = branch.system.vault.resolve(device.spec.name, arguments)
-    seconds = min(device.traits.seconds, branch.entry.meter.left("seconds"))
     async with branch.system.place(branch, device.spec.name, device.traits.parallel):
+        seconds = min(device.traits.seconds, branch.entry.meter.left("seconds"))
         try:
             async with asyncio.timeout(seconds):
-                result = await device.call(real, replace(entered, keep=keep))
+                result = await device.call(real, replace(entered, keep=keep, secret=secret))
         except TimeoutError:
             branch.entry.meter.check_time()
             result = Result(
@@ -216,7 +249,12 @@ async def _recover(branch: Branch, device: Device, call: ProposedCall, number: i
             done = Result("The user says that it was carried out.", label="user")
     if done is not None:
         return branch.system.redacted(asdict(done))
-    await _pass(branch, device, call)
+    decision: dict[str, Any] = {}
+    try:
+        await _pass(branch, device, call, decision)
+    finally:
+        if decision:
+            branch.system.journal.decide(branch.entry.run, branch.path, number, canonical(decision))
     return await _carry_out(branch, device, call.arguments, number)
 
 

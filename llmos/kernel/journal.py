@@ -8,118 +8,31 @@ several kernels may share the file (WAL). Knows no process, tool or engine: argu
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from llmos.errors import JournalMismatch, NoSuchProcess, StorageError
-from llmos.kernel.audit import GENESIS, Finding, Head, link, verify
+from llmos.kernel.audit import GENESIS, Entered, Finding, Head, Place, entered, link, verify
+from llmos.kernel.rows import SCHEMA, fits
+from llmos.kernel.rows import Kept as Kept
+from llmos.kernel.rows import Kind as Kind
+from llmos.kernel.rows import Letter as Letter
+from llmos.kernel.rows import Record as Record
+from llmos.kernel.rows import Run as Run
+from llmos.kernel.rows import RunState as RunState
+from llmos.kernel.rows import canonical as canonical
 
-Kind = Literal[
-    "think", "act", "recall", "remember", "spawn", "wait", "send", "receive", "ask", "sleep", "checkpoint", "now",
-    "random", "race", "fork", "end",
-]  # fmt: skip
-RunState = Literal["running", "done", "failed", "killed"]
-
+_VERSION = 2
 _BUSY_SECONDS = 10.0
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, created REAL NOT NULL, ended REAL, state TEXT NOT NULL, owner TEXT NOT NULL,
-    agent TEXT NOT NULL, salt BLOB, task BLOB NOT NULL, outcome BLOB
-) STRICT;
-CREATE TABLE IF NOT EXISTS processes (
-    run TEXT NOT NULL, path TEXT NOT NULL, parent TEXT NOT NULL, agent TEXT NOT NULL, state TEXT NOT NULL,
-    started REAL NOT NULL, ended REAL, PRIMARY KEY (run, path)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS calls (
-    run TEXT NOT NULL, path TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, title TEXT NOT NULL,
-    asked BLOB NOT NULL, answered BLOB, started REAL NOT NULL, ended REAL, failed INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (run, path, number)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS contents (
-    run TEXT NOT NULL, digest BLOB NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run, digest)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS letters (
-    run TEXT NOT NULL, sender TEXT NOT NULL, number INTEGER NOT NULL, receiver TEXT NOT NULL, digest BLOB NOT NULL,
-    read INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, sender, number)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS kept (
-    run TEXT NOT NULL, path TEXT NOT NULL, number INTEGER NOT NULL, file TEXT NOT NULL, copy TEXT, after TEXT,
-    undone INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, path, number, file)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS grants (
-    id TEXT PRIMARY KEY, body TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0, revoked INTEGER NOT NULL DEFAULT 0
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS audit (
-    number INTEGER PRIMARY KEY, row BLOB NOT NULL, chain BLOB NOT NULL
-) STRICT;
-"""
 
 
-def canonical(value: object) -> str:
-    """JSON in one form only: keys sorted, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run. `task` and `outcome` are JSON; both empty after it was forgotten."""
-
-    id: str
-    created: float
-    ended: float | None
-    state: RunState
-    owner: str
-    agent: str
-    task: str
-    outcome: str
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One system call. `arguments` and `result` are JSON; empty after they were forgotten, or while it is under way."""
-
-    path: str
-    number: int
-    kind: Kind
-    title: str
-    arguments: str
-    result: str
-    started: float
-    ended: float | None
-    failed: bool
-
-    @property
-    def done(self) -> bool:
-        """Whether its outcome is known."""
-        return self.ended is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A message between processes of a run that nobody has received yet."""
-
-    sender: str
-    number: int
-    receiver: str
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A file as it was before a call changed it: `copy` names it in the run's folder, "" where there was none."""
-
-    path: str
-    number: int
-    file: str
-    copy: str
-    after: str
+def _shown(title: str) -> str:
+    return title[:200].encode("utf-8", "replace").decode()
 
 
 class Journal:
@@ -132,7 +45,7 @@ class Journal:
         clock: Seconds since the epoch.
 
     Raises:
-        StorageError: It can't be opened, is damaged, or is of a later version.
+        StorageError: It can't be opened, is damaged, or is of another version.
     """
 
     def __init__(self, folder: Path, *, durable: bool = False, clock: Callable[[], float] = time.time) -> None:
@@ -148,13 +61,21 @@ class Journal:
                 folder / "journal.sqlite3", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             (folder / "journal.sqlite3").chmod(0o600)
+            # what is forgotten leaves no trace on the disk, and its room is given back
+            self._database.executescript("PRAGMA auto_vacuum=INCREMENTAL; PRAGMA secure_delete=ON;")
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA wal_autocheckpoint=1000")
-            if self._database.execute("PRAGMA user_version").fetchone()[0] not in (0, 1):
-                raise StorageError(
-                    f"The journal in {str(folder)!r} was written by a later version.", hint="Update llmos."
-                )
-            self._database.executescript(_SCHEMA + "PRAGMA user_version=1;")
+            self._check_version(self._database.execute("PRAGMA user_version").fetchone()[0])
+            self._database.executescript(f"{SCHEMA}PRAGMA user_version={_VERSION};")
+
+    def _check_version(self, version: int) -> None:
+        if version in (0, _VERSION):
+            return
+        hint = "Update llmos."
+        if version < _VERSION:
+            hint = "Move journal.sqlite3 and journal.head aside to begin a new one; its runs can't be gone on with."
+        age = "an earlier" if version < _VERSION else "a later"
+        raise StorageError(f"The journal in {str(self.folder)!r} was written by {age} version of llmos.", hint=hint)
 
     def close(self) -> None:
         """Close the files."""
@@ -181,6 +102,11 @@ class Journal:
             digest = self._keep(run, outcome)
             database.execute(
                 "UPDATE runs SET state = ?, ended = ?, outcome = ? WHERE id = ?", (state, self._clock(), digest, run)
+            )
+            # of processes that an earlier life of the run began and this one did not come to
+            database.execute(
+                "UPDATE processes SET state = 'killed', ended = ? WHERE run = ? AND state IN ('running', 'stopped')",
+                (self._clock(), run),
             )
             self._link(run, "", 0, "run", state, digest)
 
@@ -213,6 +139,7 @@ class Journal:
             " LEFT JOIN contents AS outcomes ON outcomes.run = runs.id AND outcomes.digest = runs.outcome"
             f" {where} ORDER BY created DESC",
             values,
+            "trRtttTT",
         )
         return [
             Run(name, created, ended, state, owner, agent, task or "", outcome or "")
@@ -241,7 +168,9 @@ class Journal:
     def processes(self, run: str) -> list[tuple[str, str, str, str, float, float | None]]:
         """Path, parent, agent, state, start and end of a run's processes, in the order they began."""
         return self._read(
-            "SELECT path, parent, agent, state, started, ended FROM processes WHERE run = ? ORDER BY started", (run,)
+            "SELECT path, parent, agent, state, started, ended FROM processes WHERE run = ? ORDER BY started",
+            (run,),
+            "ttttrR",
         )
 
     # -- calls
@@ -257,6 +186,7 @@ class Journal:
             "SELECT kind, title, asked, answered, started, ended, failed FROM calls"
             " WHERE run = ? AND path = ? AND number = ?",
             (run, path, number),
+            "ttbBrRi",
         )
         if row is None:
             return None
@@ -275,17 +205,40 @@ class Journal:
         return Record(path, number, kind, row[1], arguments, result, row[4], row[5], bool(row[6]))
 
     def intend(
-        self, run: str, path: str, number: int, kind: Kind, title: str, arguments: str, *, durable: bool = False
+        self,
+        run: str,
+        path: str,
+        number: int,
+        kind: Kind,
+        title: str,
+        arguments: str,
+        *,
+        decision: str = "",
+        durable: bool = False,
     ) -> None:
-        """The row before a call. With `durable` it survives a power cut."""
+        """The row before a call, with what was decided about it. With `durable` it survives a power cut."""
         with self._commit(durable) as database:
             digest = self._keep(run, arguments)
             database.execute(
                 "INSERT INTO calls (run, path, number, kind, title, asked, started) VALUES (?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
-                (run, path, number, kind, title[:200], digest, self._clock()),
+                (run, path, number, kind, _shown(title), digest, self._clock()),
             )
             self._link(run, path, number, kind, "intent", digest)
+            if decision:
+                self._decide(run, path, number, decision)
+
+    def decide(self, run: str, path: str, number: int, decision: str) -> None:
+        """Enter what was decided, once more, about a call that was begun before its run was interrupted."""
+        with self._commit():
+            self._decide(run, path, number, decision)
+
+    def _decide(self, run: str, path: str, number: int, decision: str) -> None:
+        digest = self._keep(run, decision)
+        self._database.execute(
+            "UPDATE calls SET decided = ? WHERE run = ? AND path = ? AND number = ?", (digest, run, path, number)
+        )
+        self._link(run, path, number, "policy", "decided", digest)
 
     def finish(
         self,
@@ -322,32 +275,57 @@ class Journal:
                 )
             self._link(run, path, number, "call", "failed" if failed else "done", digest)
 
-    def record(self, run: str, path: str, number: int, kind: Kind, title: str, arguments: str, result: str) -> None:
-        """Intent and outcome at once, of a call that has no effect outside: clock, random numbers, winners."""
-        with self._commit() as database:
+    def record(
+        self,
+        run: str,
+        path: str,
+        number: int,
+        kind: Kind,
+        title: str,
+        arguments: str,
+        result: str,
+        *,
+        failed: bool = False,
+        decision: str = "",
+        durable: bool = False,
+    ) -> None:
+        """Intent and outcome at once, of a call that has no effect outside: the clock, winners, what was refused."""
+        with self._commit(durable) as database:
             asked, answered = self._keep(run, arguments), self._keep(run, result)
             now = self._clock()
             database.execute(
-                "INSERT INTO calls (run, path, number, kind, title, asked, answered, started, ended)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET answered = excluded.answered,"
-                " ended = excluded.ended",
-                (run, path, number, kind, title[:200], asked, answered, now, now),
+                "INSERT INTO calls (run, path, number, kind, title, asked, answered, started, ended, failed)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET answered = excluded.answered,"
+                " ended = excluded.ended, failed = excluded.failed",
+                (run, path, number, kind, _shown(title), asked, answered, now, now, failed),
             )
-            self._link(run, path, number, kind, "recorded", asked + answered)
+            self._link(run, path, number, kind, "refused" if failed else "recorded", asked + answered)
+            if decision:
+                self._decide(run, path, number, decision)
 
     def calls(self, run: str, path: str | None = None) -> list[Record]:
         """All calls of a run, or of one of its processes, in the order they began."""
-        where, values = ("AND calls.path = ?", (run, path)) if path is not None else ("", (run,))
+        return self._calls("", (run,)) if path is None else self._calls("AND calls.path = ?", (run, path))
+
+    def call(self, run: str, path: str, number: int) -> Record | None:
+        """One call; None if there is none such."""
+        found = self._calls("AND calls.path = ? AND number = ?", (run, path, number))
+        return found[0] if found else None
+
+    def _calls(self, where: str, values: tuple[Any, ...]) -> list[Record]:
         rows = self._read(
-            "SELECT calls.path, number, kind, title, askings.body, answers.body, started, ended, failed FROM calls"
+            "SELECT calls.path, number, kind, title, askings.body, answers.body, started, ended, failed, reasons.body"
+            " FROM calls"
             " LEFT JOIN contents AS askings ON askings.run = calls.run AND askings.digest = asked"
             " LEFT JOIN contents AS answers ON answers.run = calls.run AND answers.digest = answered"
+            " LEFT JOIN contents AS reasons ON reasons.run = calls.run AND reasons.digest = decided"
             f" WHERE calls.run = ? {where} ORDER BY started, calls.path, number",
             values,
+            "tittTTrRiT",
         )
         return [
-            Record(place, number, kind, title, asked or "", answered or "", started, ended, bool(failed))
-            for place, number, kind, title, asked, answered, started, ended, failed in rows
+            Record(place, number, kind, title, asked or "", answered or "", started, ended, bool(failed), why or "")
+            for place, number, kind, title, asked, answered, started, ended, failed, why in rows
         ]
 
     def letters(self, run: str) -> list[Letter]:
@@ -357,6 +335,7 @@ class Journal:
             " JOIN calls ON calls.run = letters.run AND calls.path = sender AND calls.number = letters.number"
             " WHERE letters.run = ? AND NOT read ORDER BY calls.ended",
             (run,),
+            "titt",
         )
         return [Letter(*row) for row in rows]
 
@@ -384,6 +363,7 @@ class Journal:
             "SELECT kept.path, kept.number, file, copy, after FROM kept JOIN calls USING (run, path, number)"
             " WHERE run = ? AND NOT undone ORDER BY calls.started DESC, kept.path DESC, kept.number DESC",
             (run,),
+            "titTT",
         )
         return [Kept(row[0], row[1], row[2], row[3] or "", row[4] or "") for row in rows]
 
@@ -419,7 +399,7 @@ class Journal:
 
     def grants(self) -> list[tuple[str, int]]:
         """Bodies of the grants in force, and how often each was used."""
-        return self._read("SELECT body, used FROM grants WHERE NOT revoked ORDER BY id", ())
+        return self._read("SELECT body, used FROM grants WHERE NOT revoked ORDER BY id", (), "ti")
 
     # -- keeping and forgetting
 
@@ -427,37 +407,30 @@ class Journal:
         """Remove all contents of a run: what was asked, answered, sent. Its rows and the audit chain stay."""
         with self._commit(True) as database:
             database.execute("DELETE FROM contents WHERE run = ?", (run,))
+            title = "CASE kind WHEN 'act' THEN substr(title, 1, instr(title || '(', '(') - 1) ELSE '' END"  # the tool
+            database.execute(f"UPDATE calls SET title = {title} WHERE run = ?", (run,))
             database.execute("UPDATE runs SET salt = NULL WHERE id = ?", (run,))
             self._link(run, "", 0, "run", "forgotten", b"")
         self._salts.pop(run, None)
         with self._trouble("cleaned"):
-            self._database.execute("PRAGMA incremental_vacuum")
+            self._database.executescript("PRAGMA incremental_vacuum")  # `execute` would free a single page
 
     def audit(self) -> Finding | None:
         """Check the whole chain against its head, and calls and contents against the chain; None if all is sound."""
         head = self._head.read()
-        rows = self._read("SELECT number, row, chain FROM audit ORDER BY number", ())
-        return verify(rows, head) or self._compare(bytes(row) for _, row, _ in rows)
+        rows = self._read("SELECT number, row, chain FROM audit ORDER BY number", (), "ibb")
+        return verify(rows, head) or self._compare(row for _, row, _ in rows)
 
     def _compare(self, rows: Iterable[bytes]) -> Finding | None:
         """Find the first call that is not what the chain says, or whose contents are not what their hash says."""
-        said: dict[tuple[str, str, int], tuple[str, str, bool]] = {}
-        for row in rows:
-            _, run, path, number, kind, what, digest = row.decode().split(" ")
-            place = (run, path, int(number))
-            asked, _, _ = said.get(place, ("", "", False))
-            match what:
-                case "intent":
-                    said[place] = (digest, "", False)
-                case "done" | "failed" if kind == "call":
-                    said[place] = (asked, digest, what == "failed")
-                case "recorded":
-                    said[place] = (digest[:64], digest[64:], False)
-                case _:
-                    pass
-        found = self._read("SELECT run, path, number, asked, answered, failed FROM calls", ())
+        try:
+            said = entered(rows)
+        except ValueError:
+            return Finding(0, "the chain has a row that llmos did not write")
+        found = self._read("SELECT run, path, number, asked, answered, decided, failed FROM calls", (), "ttibBBi")
         known = {
-            (run, path, number): (a.hex(), (b or b"").hex(), bool(failed)) for run, path, number, a, b, failed in found
+            (run, path, number): Entered(asked.hex(), (answered or b"").hex(), (decided or b"").hex(), bool(failed))
+            for run, path, number, asked, answered, decided, failed in found
         }
         for place in sorted(said.keys() | known.keys()):
             if said.get(place) != known.get(place):
@@ -466,9 +439,9 @@ class Journal:
                 )
         return self._compare_contents(said)
 
-    def _compare_contents(self, said: Mapping[tuple[str, str, int], tuple[str, str, bool]]) -> Finding | None:
-        places = {(run, digest): place for (run, *place), (*digests, _) in said.items() for digest in digests}
-        for run, digest, body in self._read("SELECT run, digest, body FROM contents", ()):
+    def _compare_contents(self, said: Mapping[Place, Entered]) -> Finding | None:
+        places = {(run, digest): place for (run, *place), call in said.items() for digest in call.digests}
+        for run, digest, body in self._read("SELECT run, digest, body FROM contents", (), "tbt"):
             if self._digest(run, body) != digest:
                 path, number = places.get((run, digest.hex()), ("", 0))
                 where = f"call {number} of process {path!r} in run {run!r}" if number else f"run {run!r}"
@@ -481,7 +454,7 @@ class Journal:
         """A hash keyed by the run's salt: when that is gone, nobody can guess at what was hashed."""
         salt = self._salts.get(run)
         if salt is None:
-            row = self._one("SELECT salt FROM runs WHERE id = ?", (run,))
+            row = self._one("SELECT salt FROM runs WHERE id = ?", (run,), "B")
             if row is None or row[0] is None:
                 raise StorageError(f"The contents of run {run!r} were forgotten.", hint="Start a new run.")
             salt = self._salts[run] = row[0]
@@ -495,12 +468,16 @@ class Journal:
         return digest
 
     def _content(self, run: str, digest: bytes) -> str | None:
-        row = self._one("SELECT body FROM contents WHERE run = ? AND digest = ?", (run, digest))
-        return None if row is None else str(row[0])
+        row = self._one("SELECT body FROM contents WHERE run = ? AND digest = ?", (run, digest), "t")
+        if row is None:
+            return None
+        if self._digest(run, row[0]) != digest:
+            raise self._damaged("contents are not what their hash says")
+        return str(row[0])
 
     def _link(self, run: str, path: str, number: int, kind: str, what: str, digest: bytes) -> None:
         """Append to the audit chain, within the commit under way."""
-        end = self._one("SELECT number, chain FROM audit ORDER BY number DESC LIMIT 1", ()) or (0, GENESIS)
+        end = self._one("SELECT number, chain FROM audit ORDER BY number DESC LIMIT 1", (), "ib") or (0, GENESIS)
         row = f"{self._clock():.6f} {run} {path} {number} {kind} {what} {digest.hex()}".encode()
         chain = link(end[1], row)
         self._database.execute("INSERT INTO audit (number, row, chain) VALUES (?, ?, ?)", (end[0] + 1, row, chain))
@@ -527,19 +504,29 @@ class Journal:
             self._head.write(*self._end)
             self._end = None
 
-    def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+    def _read(self, query: str, values: tuple[Any, ...], shape: str) -> list[Any]:
         with self._trouble("read"):
-            return self._database.execute(query, values).fetchall()
+            rows = self._database.execute(query, values).fetchall()
+        if not all(fits(row, shape) for row in rows):
+            raise self._damaged("a row has values of other types than were written")
+        return rows
 
-    def _one(self, query: str, values: tuple[Any, ...]) -> Any | None:  # noqa: ANN401  # a row of any columns
+    def _one(self, query: str, values: tuple[Any, ...], shape: str) -> Any | None:  # noqa: ANN401  # a row of any columns
         with self._trouble("read"):
-            return self._database.execute(query, values).fetchone()
+            row = self._database.execute(query, values).fetchone()
+        if row is not None and not fits(row, shape):
+            raise self._damaged("a row has values of other types than were written")
+        return row
+
+    def _damaged(self, what: str) -> StorageError:
+        hint = f"Move the journal in {str(self.folder)!r} aside to begin a new one; other data is not affected."
+        return StorageError(f"The journal in {str(self.folder)!r} is damaged: {what}.", hint=hint)
 
     @contextmanager
     def _trouble(self, what: str) -> Generator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeError, MemoryError) as error:  # a damaged length is taken for a huge one
             hint = "Free some disk space and try again."
             if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
                 hint = f"Move the journal in {str(self.folder)!r} aside to begin a new one; other data is not affected."

@@ -104,10 +104,24 @@ _PASSIVE = frozenset({"be", "get", "it", "them", "this", "that"})
 
 @lru_cache(maxsize=1024)
 def verb_of(tool: str) -> str:
-    """The verb in a tool's name; "" if it has none that is known."""
-    tokens = tool.replace("-", "_").replace(".", "_").split("_")
-    words = [word for token in tokens for word in sorted(name_tokens(token), key=token.lower().find)]
-    return next((word for word in words if word in MEANS or word in SILENT), "")
+    """The verb in a tool's name; "" if it has none that is known.
+
+    In `server__tool` it is the tool's: a server that was named "search" makes no tool of it harmless.
+    """
+    own, server = _own_name(tool), tool.partition("__")[0]
+    verb = next((word for word in _words(own) if word in MEANS or word in SILENT), "")
+    return verb or next((word for word in _words(server) if word in MEANS or (own == tool and word in SILENT)), "")
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name, in order."""
+    tokens = name.replace("-", "_").replace(".", "_").split("_")
+    return [word for token in tokens for word in sorted(name_tokens(token), key=token.lower().find)]
+
+
+def _own_name(tool: str) -> str:
+    """A tool's name without that of the server it comes from."""
+    return tool.partition("__")[2] or tool
 
 
 def asked_for(tool: str, words: Words, *, strict: bool) -> Iterator[Token]:
@@ -118,7 +132,7 @@ def asked_for(tool: str, words: Words, *, strict: bool) -> Iterator[Token]:
         words: The user's words.
         strict: Also for a tool whose verb isn't known, by any word of its name.
     """
-    wanted = MEANS.get(verb_of(tool)) or (name_tokens(tool) if strict else frozenset[str]())
+    wanted = MEANS.get(verb_of(tool)) or (name_tokens(_own_name(tool)) if strict else frozenset[str]())
     previous = ""
     for token, following in zip(words.tokens, [*(t.lower for t in words.tokens[1:]), ""], strict=True):
         if (

@@ -13,16 +13,16 @@ from llmos.errors import BudgetExceeded, Interrupted, NoSuchProcess
 from llmos.kernel.branch import Branch
 from llmos.kernel.budget import Budget, Meter
 from llmos.kernel.calls import Observed
-from llmos.kernel.entry import AgentCode, Entry, Thought
+from llmos.kernel.entry import AgentCode, Entry, Profile, Thought
 from llmos.kernel.journal import canonical
-from llmos.messages import Context, Priority
+from llmos.messages import CLASSES, Context, Priority
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from llmos.kernel.system import System
 
-__all__ = ["AgentCode", "Branch", "Child", "Process", "Thought"]
+__all__ = ["AgentCode", "Branch", "Child", "Process", "Profile", "Thought"]
 
 ModelT = TypeVar("ModelT", bound="BaseModel")
 _MAILBOX = 1000
@@ -42,44 +42,60 @@ class Process(Branch):
         forked: bool = False,
         budget: Budget | None = None,
         priority: Priority | None = None,
+        engine: str = "",
     ) -> Child:
-        """Start a child process.
+        """Start a child process. What its code's `Profile` asks for narrows what it gets from this one.
 
         Args:
             agent: An agent by name, or a function that gets its process and the arguments.
             arguments: JSON data.
-            forked: It begins with this context (and what it has seen) in place of an empty one.
+            forked: It begins with this context (and what it has seen) in place of an empty one. Another engine than
+                this process's reads it anew.
             budget: Bounds of its own, within this process's.
-            priority: By default this process's.
+            priority: By default this process's, and never above it: what is begun in idle time stays there.
+            engine: The name of the engine that it thinks with; by default its profile's, or this process's.
 
         Raises:
             NoSuchProcess: There is no agent of this name.
+            ConfigError: There is no engine of this name.
         """
         self._spawned += 1
         path = f"{self.path}.{self._spawned}"
         name, code = self.system.agent(agent)
+        profile = Profile.of(code)
+        engine = engine or profile.engine or self.entry.engine
+        self.system.check_engine(engine)
 
         async def work(_: int) -> None:
             return None
 
-        await self.call("spawn", f"{name} {path}", [name, path, list(arguments), forked], work)
+        title = f"{name} {path}" + (f" on {engine}" if engine != self.entry.engine else "")
+        await self.call("spawn", title, [name, path, list(arguments), forked], work)
         entry = Entry(
             run=self.entry.run,
             path=path,
             agent=name,
-            meter=Meter(budget or Budget(), self.entry.meter),
-            priority=priority or self.entry.priority,
-            level=self.entry.level,
+            meter=Meter((budget or Budget()).within(profile.budget), self.entry.meter),
+            priority=max(priority or self.entry.priority, self.entry.priority, key=CLASSES.__getitem__),
+            level=profile.narrowed(self.entry.level),
             parent=self.entry,
             words=self.entry.words,
+            sampling=self.entry.sampling,
+            max_tokens=self.entry.max_tokens,
             workspace=self.entry.workspace,
             deps=self.entry.deps,
-            devices=self.entry.devices,
-            seen=list(self.entry.seen) if forked else [],
+            devices=profile.among(self.entry.devices),
+            engine=engine,
+            seen=list(self.entry.seen) if forked else self._told(arguments),
         )
         child = self.system.launch(entry, code, arguments, self.context if forked else Context())
         self.entry.children.append(child)
         return child
+
+    def _told(self, arguments: tuple[object, ...]) -> list[Observed]:
+        """What a child knows from its arguments: they may hold anything that this process has seen."""
+        label = self.entry.label
+        return [] if label == "user" else [Observed("parent", {"pid": self.pid}, list(arguments), label)]
 
     async def wait(self, child: Child) -> Any:  # noqa: ANN401  # whatever the child's code returned, as JSON data
         """A child's result.
@@ -97,12 +113,13 @@ class Process(Branch):
         return result
 
     async def send(self, to: str | Child, message: BaseModel) -> None:
-        """Put a typed message into a process's mailbox.
+        """Put a typed message into a process's mailbox, with the label of everything that this process has seen.
 
         Raises:
             NoSuchProcess: It has ended, or never was; or its mailbox is full.
         """
-        body = canonical({"type": type(message).__name__, "body": message.model_dump(mode="json")})
+        body = message.model_dump(mode="json")
+        letter = canonical({"type": type(message).__name__, "body": body, "label": self.entry.label})
         pid = to if isinstance(to, str) else to.entry.pid
         sent: list[tuple[Entry, int]] = []
 
@@ -112,9 +129,10 @@ class Process(Branch):
                 raise NoSuchProcess(f"The mailbox of {pid!r} is full with {_MAILBOX:,} messages.")
             sent.append((receiver, number))
 
-        await self.call("send", pid, [pid, body], work, finish=lambda _: {"letter": (sent[0][0].path, body)})
+        title = [pid, type(message).__name__, body]
+        await self.call("send", pid, title, work, finish=lambda _: {"letter": (sent[0][0].path, letter)})
         for receiver, number in sent:
-            receiver.inbox.append((self.path, number, body))
+            receiver.inbox.append((self.path, number, letter))
             receiver.arrived.set()
 
     async def receive(self, kind: type[ModelT], *, seconds: float | None = None) -> ModelT:
@@ -127,12 +145,14 @@ class Process(Branch):
 
         async def work(_: int) -> Any:  # noqa: ANN401
             taken.append(await self._letter(kind.__name__, seconds))
-            return json.loads(taken[0][2])["body"]
+            letter = json.loads(taken[0][2])
+            return {"body": letter["body"], "label": letter["label"]}
 
-        body = await self.call(
+        letter = await self.call(
             "receive", kind.__name__, [kind.__name__], work, finish=lambda _: {"read": (taken[0][0], taken[0][1])}
         )
-        return kind.model_validate(body)
+        self.entry.seen.append(Observed("receive", {"type": kind.__name__}, letter["body"], letter["label"]))
+        return kind.model_validate(letter["body"])
 
     async def _letter(self, name: str, seconds: float | None) -> tuple[str, int, str]:
         try:

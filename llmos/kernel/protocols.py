@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from llmos.errors import Denied
 from llmos.events import EngineEvent
 from llmos.kernel.calls import Approval, Decision, Label, ProposedCall, Reply, Result, Situation, Traits
 from llmos.messages import Context, EngineInfo, Generate, Score, Scores, ToolSpec
@@ -64,6 +65,10 @@ class Engine(Protocol):
         ...
 
 
+def _no_secret(handle: str, host: str) -> str:
+    raise Denied(f"{handle} can't be looked up here: there is no vault.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """What a tool may use while it runs one call: nothing else of the system reaches it.
@@ -78,6 +83,8 @@ class Access:
         keep: Keep what is about to be overwritten (the file, or None where it does not exist yet), so that `undo` can
             take the effect back. To be called before the effect.
         progress: Say how it goes, one line.
+        secret: What a handle (`secret://name`) from the settings stands for, given the host it will be sent to; raises
+            `Denied` where it is not bound to this tool and host. Handles in arguments are replaced before the call.
     """
 
     pid: str
@@ -88,6 +95,7 @@ class Access:
     ask: Callable[[str], Awaitable[str]]
     keep: Callable[[Path], Awaitable[None]]
     progress: Callable[[str], None]
+    secret: Callable[[str, str], str] = _no_secret
 
 
 class Device(Protocol):

@@ -11,23 +11,24 @@ import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from llmos import wire
-from llmos.errors import Interrupted, LlmosError, NobodyThere, NoSuchProcess, StorageError
+from llmos.errors import ConfigError, Interrupted, LlmosError, NobodyThere, NoSuchProcess, StorageError
 from llmos.events import KernelEvent, Notice, ProcessChanged, Token
+from llmos.kernel import resuming
 from llmos.kernel.branch import Branch
-from llmos.kernel.budget import DEFAULT, Budget, Meter
-from llmos.kernel.calls import Approval, Decision, Grant, Level, ProposedCall, Reply
-from llmos.kernel.entry import AgentCode, Entry, State
+from llmos.kernel.budget import Meter
+from llmos.kernel.calls import Approval, Decision, Grant, ProposedCall, Reply
+from llmos.kernel.entry import AgentCode, Entry, Profile, State
 from llmos.kernel.journal import Journal, Letter, RunState, canonical
 from llmos.kernel.limits import Limit
 from llmos.kernel.process import Child, Process
 from llmos.kernel.protocols import Approver, Device, Engine, Memo, Policy, Store, Vault
-from llmos.messages import Context, Priority, Sampling, new_id
+from llmos.kernel.task import Task as Task
+from llmos.messages import Context, Sampling, new_id
 from llmos.wire import ErrorData
 
 Listener = Callable[[KernelEvent | Token | Notice], None]
@@ -113,59 +114,18 @@ class Grants:
         return tuple(found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What a run was started with: enough to start it again.
-
-    Attributes:
-        arguments: What the agent's function gets, JSON data.
-        words: The user's words: by default the arguments that are texts.
-        context: The conversation so far, as a line of `wire`; empty for none.
-        tools: Names of the tools that it may call; None for all.
-    """
-
-    agent: str
-    arguments: tuple[Any, ...] = ()
-    words: tuple[str, ...] = ()
-    level: Level = "L3"
-    priority: Priority = "interactive"
-    workspace: str = "."
-    budget: Budget = DEFAULT
-    context: str = ""
-    tools: tuple[str, ...] | None = None
-
-    @property
-    def begins_with(self) -> Context:
-        """The context that its process begins with."""
-        known = wire.decode(self.context.encode()) if self.context else Context()
-        if not isinstance(known, Context):
-            raise StorageError("A run was started with a context that is none.", hint="Start a new run.")
-        return known
-
-    def to_json(self) -> str:
-        """As the journal keeps it."""
-        return canonical(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Task:
-        """What `to_json` wrote."""
-        data = json.loads(text)
-        data["budget"] = Budget(**data["budget"])
-        data["arguments"], data["words"] = tuple(data["arguments"]), tuple(data["words"])
-        data["tools"] = None if data["tools"] is None else tuple(data["tools"])
-        return cls(**data)
-
-
 class System:
     """Runs processes. Belongs to one event loop.
 
     Args:
         engine: Gives the engine, when it is first needed.
+        engines: The same for engines by name, on which agents may think instead.
         agents: Code by name; what is started by name can be resumed.
         tools: By name.
         folder: Where runs keep their files.
         owner: What this kernel is called in the journal.
-        max_tokens: Bound of every think; None for none but the budget's.
+        sampling, max_tokens: How thinks choose tokens, and how many at most (None: the budget's), unless a run or a
+            think says otherwise. A run keeps what it began with.
         clock: Seconds since the epoch.
         random: Numbers from 0 to 1.
     """
@@ -177,6 +137,7 @@ class System:
         journal: Journal,
         policy: Policy,
         folder: Path,
+        engines: Mapping[str, Callable[[], Awaitable[Engine]]] | None = None,
         agents: Mapping[str, AgentCode] | None = None,
         tools: Mapping[str, Device] | None = None,
         approver: Approver | None = None,
@@ -188,7 +149,8 @@ class System:
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        self.engine, self.journal, self.policy = engine, journal, policy
+        self._engine, self.journal, self.policy = engine, journal, policy
+        self.engines = dict(engines or {})
         self.agents, self.tools = dict(agents or {}), dict(tools or {})
         self.approver: Approver = approver or Nobody()
         self.store: Store = store or Scratch()
@@ -202,6 +164,7 @@ class System:
         self._table: dict[tuple[str, str], Entry] = {}
         self._listeners: list[Listener] = []
         self._letters: dict[str, list[Letter]] = {}
+        self._used: dict[str, resuming.Used] = {}
         self._closing = False
 
     # -- runs
@@ -214,6 +177,7 @@ class System:
         deps: object = None,
         tools: Iterable[Device] | None = None,
         run: str | None = None,
+        anew: bool = False,
     ) -> Child:
         """Start a run's first process.
 
@@ -222,34 +186,56 @@ class System:
             deps: The application's typed context, for its tools and agents.
             tools: What the run may call; all of the system's if None.
             run: The id of a run to go on with, which the caller has taken over.
+            anew: It gets its whole budget once more.
 
         Raises:
             NoSuchProcess: There is no agent of this name.
+            ConfigError: Its profile names an engine that there is not.
             StorageError: The journal can't be written.
         """
         code = code or self.agent(task.agent)[1]
+        profile = Profile.of(code)
+        self.check_engine(profile.engine)
         resumed = run is not None
-        run = run or new_id()[:6]
+        run = run or self._free_id()
+        if task.sampling is None:
+            task = replace(task, sampling=self.sampling, max_tokens=self.max_tokens)
+        context = task.begins_with
         if not resumed:
             self.journal.open_run(run, owner=self.owner, agent=task.agent, task=task.to_json())
         entry = Entry(
             run=run,
             path="0",
             agent=task.agent,
-            meter=Meter(task.budget),
+            meter=Meter(
+                task.budget.within(profile.budget), clock=asyncio.get_running_loop().time, wall=self.clock, anew=anew
+            ),
             priority=task.priority,
-            level=task.level,
-            words=task.words or tuple(text for text in task.arguments if isinstance(text, str)),
+            level=profile.narrowed(task.level),
+            words=task.said,
+            sampling=task.sampling or self.sampling,
+            max_tokens=task.max_tokens,
+            seen=list(task.observed),
             workspace=Path(task.workspace).absolute(),
             deps=deps,
-            devices=self._devices(task, tools),
+            devices=profile.among(self._devices(task, tools, code)),
+            engine=profile.engine,
         )
         if resumed:
             self._letters[run] = self.journal.letters(run)
-        return self.launch(entry, code, task.arguments, task.begins_with)
+            self._used[run] = resuming.used(self.journal.calls(run), entry.devices)
+        return self.launch(entry, code, task.arguments, context)
 
-    def _devices(self, task: Task, tools: Iterable[Device] | None) -> dict[str, Device]:
-        given = self.tools if tools is None else {tool.spec.name: tool for tool in tools}
+    def _free_id(self) -> str:
+        """A short id that no run has: people type it."""
+        while self.journal.runs(found := new_id()[:6]):
+            pass
+        return found
+
+    def _devices(self, task: Task, tools: Iterable[Device] | None, code: AgentCode) -> dict[str, Device]:
+        own: Iterable[Device] = getattr(code, "devices", ())  # those that a declared agent brings with it
+        given = {**self.tools, **{one.spec.name: one for one in own}}
+        given = given if tools is None else {tool.spec.name: tool for tool in tools}
         return {name: tool for name, tool in given.items() if task.tools is None or name in task.tools}
 
     def resume(
@@ -262,7 +248,8 @@ class System:
     ) -> Child:
         """Go on with a run whose kernel is gone: its code runs again, and what it did is not done again.
 
-        The caller has made sure that its owner is gone.
+        The caller has made sure that its owner is gone. A run that had ended gets its budget anew: to go on with it was
+        the user's decision. One that was cut off does not.
 
         Raises:
             NoSuchProcess: There is no such run, it is over, or somebody else has it.
@@ -274,7 +261,9 @@ class System:
             raise NoSuchProcess(f"The contents of run {run!r} were forgotten: it can't be resumed.")
         if not self.journal.take_run(run, owner=self.owner, before=known.owner):
             raise NoSuchProcess(f"The run {run!r} was taken over by another kernel just now.")
-        return self.start(Task.from_json(known.task), code=code, deps=deps, tools=tools, run=run)
+        return self.start(
+            Task.from_json(known.task), code=code, deps=deps, tools=tools, run=run, anew=known.state != "running"
+        )
 
     async def replay(self, run: str, *, code: AgentCode | None = None) -> Any:  # noqa: ANN401  # JSON data
         """Run a finished run's code on its recorded outputs only; nothing is generated, and nothing happens.
@@ -290,7 +279,7 @@ class System:
             clock=self.clock, random=self.random,
         )  # fmt: skip
         mirror.replaying = True
-        return await mirror.start(task, code=code, run=run).result()
+        return await mirror.start(task, code=code, run=run, anew=True).result()
 
     def launch(self, entry: Entry, code: AgentCode, arguments: tuple[object, ...], context: Context) -> Child:
         """Put a process into the table and start its code."""
@@ -303,8 +292,11 @@ class System:
             parent = entry.parent.path if entry.parent is not None else ""
             self.journal.enter_process(entry.run, entry.path, parent, entry.agent)
         self._tell(entry)
+        if entry.run in self._used:
+            resuming.restore(entry, self._used[entry.run])
+            code = resuming.known_end(self.journal, entry) or code
         entry.task = asyncio.create_task(self._live(entry, code, arguments, context), name=f"llmos {entry.pid}")
-        entry.task.add_done_callback(_look_at)
+        entry.task.add_done_callback(lambda task: self._gone(entry, task))
         return Child(entry)
 
     async def _live(self, entry: Entry, code: AgentCode, arguments: tuple[object, ...], context: Context) -> Any:  # noqa: ANN401
@@ -312,7 +304,11 @@ class System:
         outcome: object = None
         state: State = "failed"
         try:
-            outcome = json.loads(canonical(await code(Process(self, entry, context), *arguments)))
+            result = await code(Process(self, entry, context), *arguments)
+            if entry.interrupted == "kill":
+                self.check_signals(entry)
+            self.settle(entry)
+            outcome = json.loads(canonical(result))
             state = "done"
             return outcome
         except asyncio.CancelledError:
@@ -333,19 +329,40 @@ class System:
         for child in entry.children:
             if child.entry.task is not None and not child.entry.task.done():
                 self.kill(child.entry)
+        entry.interrupted = "kill"  # what its code left running makes no more calls
+        entry.may_run.set()
+        for task in entry.calling:
+            task.cancel()
         tasks = [child.entry.task for child in entry.children if child.entry.task is not None]
         try:
-            if tasks:
-                await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+            if tasks or entry.calling:
+                await asyncio.wait([*tasks, *entry.calling], timeout=_GRACE_SECONDS)
         finally:
-            entry.state = state
-            self._table.pop((entry.run, entry.path), None)
+            self._leave(entry, state, outcome)
+
+    def _leave(self, entry: Entry, state: State, outcome: object) -> None:
+        """Take a process out of the table."""
+        entry.state = state
+        self._table.pop((entry.run, entry.path), None)
         if not self.replaying and not self._closing:
             self.journal.leave_process(entry.run, entry.path, state)
             if entry.path == "0":
                 ended: RunState = "killed" if state == "killed" else "done" if state == "done" else "failed"
                 self.journal.close_run(entry.run, ended, canonical(outcome))
         self._tell(entry)
+
+    def _gone(self, entry: Entry, task: asyncio.Task[Any]) -> None:
+        """Take note of how a process's task ended: nobody may ever wait for it."""
+        if not task.cancelled():
+            task.exception()
+        elif (entry.run, entry.path) in self._table:  # it was killed before its first step, so that it had no end
+            with suppress(StorageError):
+                self._leave(entry, "killed", None)
+
+    def settle(self, entry: Entry, path: str = "") -> None:
+        """Enter the errors that code has gone on after; see `llmos.kernel.resuming`."""
+        if not self.replaying and entry.interrupted != "kill":
+            resuming.settle(self.journal, entry, path)
 
     # -- the table and signals
 
@@ -392,10 +409,15 @@ class System:
 
     def interrupt(self, entry: Entry) -> None:
         """Raise `Interrupted` in a process, at the call it is in or its next one; it may finish with what it has."""
+        if entry.interrupted:
+            return
         entry.interrupted = "interrupt"
-        entry.may_run.set()
-        if entry.doing and entry.task is not None:
-            entry.task.cancel()
+        if not entry.may_run.is_set():
+            entry.may_run.set()
+            self._set(entry, "running")
+        for task in entry.calling:
+            entry.calling[task] = True
+            task.cancel()
 
     def kill(self, entry: Entry) -> None:
         """End a process and all its children at once."""
@@ -450,18 +472,40 @@ class System:
             NoSuchProcess: There is none of this name.
         """
         if not isinstance(agent, str):
-            name = getattr(agent, "__name__", "agent")
-            return name, agent
+            return name_of(agent), agent
         if agent not in self.agents:
             known = ", ".join(sorted(self.agents)) or "none"
             raise NoSuchProcess(f"There is no agent {agent!r}.", hint=f"Known: {known}.")
         return agent, self.agents[agent]
 
+    def check_engine(self, name: str) -> None:
+        """See that there is an engine of a name; the empty one is the kernel's own. A replay needs none.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if name and name not in self.engines and not self.replaying:
+            known = ", ".join(sorted(self.engines)) or "none"
+            raise ConfigError(f"There is no engine {name!r}.", hint=f"Known: {known}. [engines.{name}] adds it.")
+
+    async def engine(self, name: str = "") -> Engine:
+        """The engine of a name, opened when it is first asked for; the empty name is the kernel's own.
+
+        Raises:
+            ConfigError: There is none.
+            LlmosError: It can't be opened.
+        """
+        if not name:
+            return await self._engine()
+        self.check_engine(name)
+        return await self.engines.get(name, no_engine)()
+
     def place(self, branch: Branch, kind: str, places: int = _THINKS) -> AbstractAsyncContextManager[None]:
         """A place among the calls of a kind that may run at once."""
         limit = self._limits.setdefault(kind, Limit(places))
-        left = branch.entry.meter.left("seconds")
-        return limit.place(branch.entry.priority, branch.entry.agent, seconds=None if left == float("inf") else left)
+        entry, left = branch.entry, branch.entry.meter.left("seconds")
+        seconds = None if left == float("inf") else left
+        return limit.place(entry.priority, entry.agent, seconds=seconds, deadline=entry.meter.deadline)
 
     def run_folder(self, run: str) -> Path:
         """A run's own folder."""
@@ -472,11 +516,8 @@ class System:
     @contextmanager
     def waiting_for_a_person(self, entry: Entry) -> Generator[None]:
         """Don't count this time against the budget."""
-        started = time.monotonic()
-        try:
+        with entry.meter.held():
             yield
-        finally:
-            entry.meter.pardon(time.monotonic() - started)
 
     def redact(self, text: str) -> str:
         """A text without secrets."""
@@ -514,12 +555,12 @@ class System:
         self.emit(ProcessChanged(pid=entry.pid, agent=entry.agent, state=entry.state, parent=parent))
 
 
+def name_of(code: AgentCode) -> str:
+    """What an agent's code is called: a function's own name, or that of an object."""
+    name: object = getattr(code, "__name__", "") or getattr(code, "name", "")
+    return name if isinstance(name, str) and name else "agent"
+
+
 async def no_engine() -> Engine:
     """The engine of a replay: there is none."""
     raise Interrupted("A replay has no engine: it uses recorded outputs only.")
-
-
-def _look_at(task: asyncio.Task[Any]) -> None:
-    """Take note of a task's error: nobody may ever wait for it."""
-    if not task.cancelled():
-        task.exception()

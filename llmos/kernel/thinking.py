@@ -58,7 +58,7 @@ async def say(branch: Branch, wish: Wish) -> Thought[Any]:
     """Generate text, an action or a value; see `Branch.think`."""
     context = _prompted(branch.context, wish.prompt)
     constraint = _constraint(branch, wish)
-    sampling = wish.sampling or branch.system.sampling
+    sampling = wish.sampling or branch.entry.sampling
 
     async def work(number: int) -> dict[str, Any]:
         return await _generate(branch, context, constraint, sampling, wish, number)
@@ -78,7 +78,7 @@ async def say(branch: Branch, wish: Wish) -> Thought[Any]:
     if wish.output is not None:
         value = _parsed(wish.output, message.content, data["reason"])
     elif wish.actions is not None:
-        value = _action(message.content, data["reason"])
+        value = read_action(message.content, data["reason"])
     confidence = None if constraint is not None or data["logprob"] is None else min(math.exp(data["logprob"]), 1.0)
     return Thought(
         value=value,
@@ -96,7 +96,7 @@ async def choose(
     context = _prompted(branch.context, prompt)
 
     async def work(number: int) -> dict[str, Any]:
-        engine = await branch.system.engine()
+        engine = await branch.engine()
         if "score" not in engine.info.capabilities:
             return await _choose_by_writing(branch, context, choices, number)
         bare = _prompted(branch.context, baseline) if baseline is not None else None
@@ -109,14 +109,17 @@ async def choose(
             client=branch.entry.agent,
             id=_request_id(branch, number),
         )
+        _check_money(branch, engine)
         async with branch.system.place(branch, "think"):
             scores = await engine.score(request)
         read = scores.prompt_tokens - scores.reused_tokens + sum(choice.tokens for choice in scores.choices)
         branch.entry.meter.charge("tokens", read)
+        usage = Usage(prompt_tokens=scores.prompt_tokens, reused_tokens=scores.reused_tokens)
         return {
             "choice": choices.index(scores.best.choice),
             "probabilities": [choice.probability for choice in scores.choices],
-            "usage": asdict(Usage(prompt_tokens=scores.prompt_tokens, reused_tokens=scores.reused_tokens)),
+            "money": _pay(branch, engine, usage),
+            "usage": asdict(usage),
         }
 
     arguments = {
@@ -148,18 +151,18 @@ async def _choose_by_writing(branch: Branch, context: Context, choices: tuple[st
     matching = [index for index, choice in enumerate(choices) if choice.strip() == text]
     if not matching:
         raise ConstraintError(f"The engine answered {text[:_SHOWN]!r}, which is none of the choices.")
-    return {"choice": matching[0], "probabilities": [], "usage": data["usage"]}
+    return {"choice": matching[0], "probabilities": [], "money": data["money"], "usage": data["usage"]}
 
 
 async def _generate(
     branch: Branch, context: Context, constraint: Constraint | None, sampling: Sampling, wish: Wish, number: int
 ) -> dict[str, Any]:
     """Run a request to its end within the budget; returns what is journaled of it."""
-    meter = branch.entry.meter
-    left = meter.left("tokens")
-    if left < 1:
+    meter, engine = branch.entry.meter, await branch.engine()
+    if meter.left("tokens") < 1:
         meter.charge("tokens", 1)
-    bounds = [bound for bound in (wish.max_tokens, branch.system.max_tokens, left) if bound is not None]
+    left = min(meter.left("tokens"), _check_money(branch, engine))
+    bounds = [bound for bound in (wish.max_tokens, branch.entry.max_tokens, left) if bound is not None]
     request = Generate(
         context=context,
         sampling=sampling,
@@ -170,7 +173,6 @@ async def _generate(
         client=branch.entry.agent,
         id=_request_id(branch, number),
     )
-    engine = await branch.system.engine()
     await _bring_back(branch, engine)
     finished: Finished | None = None
     async with branch.system.place(branch, "think"):
@@ -186,12 +188,37 @@ async def _generate(
     usage = finished.usage
     branch.entry.count(usage)
     meter.charge("tokens", max(usage.prompt_tokens - usage.reused_tokens, 0) + usage.generated_tokens)
+    money = _pay(branch, engine, usage)
     if finished.reason == "length" and left <= usage.generated_tokens:
         raise BudgetExceeded(
             f"The answer was cut after {usage.generated_tokens} tokens: the budget has no more.",
-            hint="Give the run more tokens.",
+            hint="Give the run more tokens, or money where the engine costs some.",
         )
-    return _journaled(context, finished)
+    return {**_journaled(context, finished), "money": money}
+
+
+def _check_money(branch: Branch, engine: Engine) -> float:
+    """How many tokens the money that is left can pay for; infinity where it does not matter.
+
+    Raises:
+        BudgetExceeded: None is left, and the engine costs some.
+    """
+    left, price = branch.entry.meter.left("money"), engine.info.output_price
+    if left == math.inf or not (price or engine.info.input_price):
+        return math.inf
+    if left <= 0:
+        raise branch.entry.meter.exceeded("money")
+    return max(left * 1e6 / price, 1.0) if price else math.inf
+
+
+def _pay(branch: Branch, engine: Engine, usage: Usage) -> float:
+    """Charge what the engine takes for a request; tokens that it had in its cache cost as much as others."""
+    info = engine.info
+    cost = (usage.prompt_tokens * info.input_price + usage.generated_tokens * info.output_price) / 1e6
+    branch.entry.pay(usage, cost)
+    if cost:
+        branch.entry.meter.charge("money", cost)
+    return cost
 
 
 async def _bring_back(branch: Branch, engine: Engine) -> None:
@@ -260,11 +287,19 @@ def _constraint(branch: Branch, wish: Wish) -> Constraint | None:
     return JsonSchema(forms[0] if len(forms) == 1 else {"anyOf": forms})
 
 
-def _action(text: str, reason: str) -> ToolCall:
+def read_action(text: str, reason: str) -> ToolCall:
+    """The action in a model's answer, which ended for `reason`.
+
+    Raises:
+        ConstraintError: There is none, as where an engine does not keep constraints.
+    """
     try:
         data = json.loads(text)
-        return ToolCall(data["tool"], data["arguments"])
-    except (ValueError, KeyError, TypeError) as error:
+        tool, arguments = data["tool"], data["arguments"]
+        if not isinstance(tool, str) or not isinstance(arguments, dict):
+            raise TypeError("a tool has a name, and its arguments have names")
+        return ToolCall(tool, cast("dict[str, Any]", arguments))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConstraintError(
             f"The model's action is not complete ({reason}): {text[:_SHOWN]!r}.",
             hint="Allow more tokens, or bound the lengths of the tool's arguments.",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from llmos import wire
 from llmos.errors import EngineClosed
@@ -64,8 +64,16 @@ def outcome_of(record: Record, length: int = _OUTCOME) -> str:
             return one_line(str(data["text"]), length)
         case "think":
             return one_line(_thought(record, data), length)
+        case "verify":
+            return one_line(_verdict(data), length)
+        case "route":
+            return one_line(_route(data), length)
         case _:
             return "" if data is None else shown_value(data, length)
+
+
+def _route(data: Mapping[str, Any] | None) -> str:
+    return "" if data is None else str(data["why"])
 
 
 def _thought(record: Record, data: Mapping[str, Any]) -> str:
@@ -77,6 +85,12 @@ def _thought(record: Record, data: Mapping[str, Any]) -> str:
         return f"{choice} ({shares[number]:.0%})" if shares else choice
     message = wire.decode(str(data["message"]).encode())
     return message.content if isinstance(message, Message) else ""
+
+
+def _verdict(data: Mapping[str, Any]) -> str:
+    """Who did the work that was checked, at which attempt, and why the verdict is what it is."""
+    reasons = " ".join(data["reasons"])
+    return f"attempt {data['attempt']} by {data['by']}{f': {reasons}' if reasons else ''}"
 
 
 def tokens_of(record: Record) -> dict[str, int]:
@@ -110,13 +124,30 @@ def work_line(event: CallEnded, cost: str) -> str:
 
 
 def cost_of(running: Running, seconds: float) -> str:
-    """What a run has cost so far: `pid 3f2a91 · 41 tokens · 0.6 s`."""
-    tokens = int(running.used.get("tokens", 0))
-    return f"pid {running.pid} · {tokens:,} token{'' if tokens == 1 else 's'} · {seconds:.1f} s"
+    """What a run has cost so far: `pid 3f2a91 · 41 tokens · 0.6 s`; with `cost 0.0012` where the engine takes money."""
+    tokens, money = int(running.used.get("tokens", 0)), running.used.get("money", 0.0)
+    cost = f" · cost {money:.4f}" if money else ""
+    return f"pid {running.pid} · {tokens:,} token{'' if tokens == 1 else 's'}{cost} · {seconds:.1f} s"
+
+
+def is_report(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether an agent returned an `llmos.agents.report.Report`, as JSON data."""
+    return isinstance(value, dict) and {"task_id", "agent", "outcome", "text", "sources", "artifacts"} <= value.keys()
+
+
+def _evidence(report: dict[str, Any]) -> Iterator[str]:
+    """What a report rests on, which files it made, and why it has no result."""
+    places = [f"[{number}] {one['place']} “{one['quote']}”" for number, one in enumerate(report["sources"], 1)]
+    yield "\n".join(places)
+    yield "\n".join(f"File: {name}" for name in report["artifacts"])
+    if report["outcome"] in ("failed", "skipped") and not report["text"]:
+        yield "Not done. " + " ".join(report["reasons"])
 
 
 def result_text(value: object) -> str:
-    """What an agent returned, for people: texts as they are, other data as JSON."""
+    """What an agent returned, for people: texts as they are, a report's text with its evidence, other data as JSON."""
     if isinstance(value, str):
         return value
+    if is_report(value):
+        return "\n\n".join(part for part in (str(value["text"]), *_evidence(value)) if part)
     return "" if value is None else json.dumps(value, ensure_ascii=False, indent=2)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmos.shell import cli_runs
+from llmos.shell import cli_agents, cli_mcp, cli_route, cli_runs, cli_secrets
 from llmos.shell.cli_runs import AsJson, Model, Tools, Unsafe
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def settings_of(context: typer.Context, flags: Mapping[str, object] | None = Non
 def run(
     context: typer.Context,
     prompt: Annotated[
-        list[str] | None, typer.Argument(metavar="PROMPT", help="The question; what is piped in comes below it.")
+        list[str] | None,
+        typer.Argument(metavar="PROMPT", help="The question; @file attaches a file, what is piped in comes below."),
     ] = None,
     model: Model = None,
     context_size: ContextSize = None,
@@ -130,7 +131,7 @@ def run(
     """Do what is asked, with tools: the answer on stdout, everything else on stderr.
 
     With --no-tools, or where the form of the answer is fixed (--schema, --regex, --choices, --beams, --best-of), it is
-    one answer of the model. Exit codes: 0 answered, 1 failed, 2 wrong usage, 130 interrupted.
+    one answer of the model. Exit codes: 0 done, 1 failed or something was denied, 2 wrong usage, 130 interrupted.
     """
     constraint = _constraint(schema, regex, choices)
     _check_sampling(beams, best_of, temperature, greedy=greedy)
@@ -139,10 +140,11 @@ def run(
     if plain and (wrong := [name for name, value in working.items() if value is not None]):
         raise typer.BadParameter("that is one answer of the model, without tools", param_hint=wrong[0])
     names, bounds = cli_runs.names(tools), cli_runs.budget_of(budget)
-    from llmos.shell.oneshot import Task, piped, run_once
+    from llmos.shell.oneshot import Task, attached, piped, run_once
     from llmos.shell.text import joined
 
     words, material = " ".join(prompt or ()), piped()
+    files = attached(words)
     if not words.strip() and not material.strip():
         raise typer.BadParameter("a question is missing, as an argument or piped in", param_hint="PROMPT")
     flags = {
@@ -157,14 +159,15 @@ def run(
     }
     settings = settings_of(context, flags)
     if plain or not (settings.tools or agent or tools):
-        whole = joined(words, material)
+        whole = joined(files.text, material)
         task = Task(prompt=whole, json=as_json, constraint=constraint, beams=beams, best_of=best_of)
         raise typer.Exit(run_once(task, settings))
     from llmos.shell.working import Job, run_job
 
     job = Job(
-        prompt=words if words.strip() else material,
-        material=material if words.strip() else "",
+        prompt=words,
+        material=material,
+        attached=files.material,
         agent=agent or "",
         tools=names,
         workspace=workspace,
@@ -194,7 +197,7 @@ def _constraint(schema: Path | None, regex: str | None, choices: str | None) -> 
     if regex is not None:
         return Regex(regex)
     if choices is not None:
-        options = tuple(option.strip() for option in choices.split(",") if option.strip())
+        options = tuple(dict.fromkeys(option.strip() for option in choices.split(",") if option.strip()))
         if not options:
             raise typer.BadParameter("no choice is given", param_hint="--choices")
         return Choices(options)
@@ -277,6 +280,10 @@ def model(context: typer.Context) -> None:
 
 
 cli_runs.add_to(app)
+cli_route.add_to(app)
+app.add_typer(cli_agents.app)
+app.add_typer(cli_mcp.app)
+app.add_typer(cli_secrets.app)
 
 
 def run_app(arguments: list[str], commands: typer.Typer = app, *, name: str = "llmos") -> int:

@@ -130,12 +130,11 @@ def undo(
     raise typer.Exit(keeping.undo(pid, force=force, yes=yes))
 
 
-def replay(context: typer.Context, pid: Pid) -> None:
+def replay(pid: Pid) -> None:
     """Run a finished run again on what is recorded: nothing is generated, nothing happens."""
     from llmos.shell import keeping
-    from llmos.shell.cli import settings_of
 
-    keeping.replay(pid, settings_of(context))
+    keeping.replay(pid)
 
 
 def audit(as_json: AsJson = False) -> None:

@@ -49,6 +49,29 @@ async def _tools(shell: Shell, argument: str) -> None:
     shell.screen.say(f"{columns(rows)}\nlevel {session.settings.level}, in {Path.cwd()}; /tools off turns them off")
 
 
+@command("route TASK", "who would do a task: all candidates with their probabilities; nothing is done")
+async def _route(shell: Shell, argument: str) -> None:
+    from llmos.shell.cli_route import chart, route_of
+
+    if not argument.strip():
+        raise LlmosError("Which task?", hint="/route what is 12% of 80?")
+    shell.screen.say(chart(await route_of(shell.session.kernel, argument)))
+
+
+@command("agents", "who can do tasks, and the skills there are; `llmos agents` writes and approves them")
+async def _agents(shell: Shell, argument: str) -> None:
+    from llmos.shell.agents import listing_text
+
+    shell.screen.say(await asyncio.to_thread(listing_text))
+
+
+@command("mcp", "the MCP servers whose tools may be used; `llmos mcp` adds and tests them")
+async def _mcp(shell: Shell, argument: str) -> None:
+    from llmos.shell.servers import listing_text
+
+    shell.screen.say(await asyncio.to_thread(listing_text))
+
+
 def _all(shell: Shell, typed: str) -> Iterable[str]:
     return ["all"]
 
@@ -130,6 +153,17 @@ async def _revert(shell: Shell, argument: str) -> None:
             shell.screen.say(f"taken back: {file}")
     else:
         shell.screen.say(f"{undo_text(files)}\n/revert {run} now takes it back")
+
+
+@command(
+    "secrets",
+    "what tools may use and no model sees: names, tools and hosts",
+    details="  `llmos secret set` keeps one, `llmos secret rm` forgets it.",
+)
+async def _secrets(shell: Shell, argument: str) -> None:
+    from llmos.shell.vault import listed
+
+    shell.screen.say(await asyncio.to_thread(listed))
 
 
 @command(

@@ -11,12 +11,13 @@ import secrets
 import time
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard, get_args
 
 from llmos.config import data_dir, write_atomically
 from llmos.errors import StorageError
+from llmos.kernel.calls import Effect, Label, Observed
 from llmos.messages import Message, Role, ToolCall
 
 _VERSION = 1
@@ -33,6 +34,7 @@ class Conversation:
         title: For people; by default the beginning of the first question.
         updated: When it was last saved, seconds since the epoch.
         model: The name of the model that was last used.
+        seen: What its messages hold besides the user's words, with label and source; None where that is not known.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class Conversation:
     updated: float = 0.0
     model: str = ""
     messages: tuple[Message, ...] = field(default=())
+    seen: tuple[Observed, ...] | None = None
 
     @property
     def turns(self) -> int:
@@ -81,13 +84,15 @@ def save(conversation: Conversation) -> Conversation:
         StorageError: It can't be written: full disk, missing rights.
     """
     saved = replace(conversation, updated=time.time())
-    document = {
+    document: dict[str, object] = {
         "version": _VERSION,
         "title": saved.title,
         "updated": round(saved.updated, 3),
         "model": saved.model,
         "messages": [_plain(message) for message in saved.messages],
     }
+    if saved.seen is not None:
+        document["seen"] = [asdict(one) for one in saved.seen]
     text = json.dumps(document, ensure_ascii=False, indent=1)
     write_atomically(saved.path, text.encode("utf-8", "replace").decode() + "\n")
     return saved
@@ -152,13 +157,28 @@ def _parse(path: Path, document: object) -> Conversation:
     messages, updated = document.get("messages"), document.get("updated", 0.0)
     if not _is_list(messages) or not isinstance(updated, int | float):
         raise ValueError("it has no list of messages")
+    seen = document.get("seen")
+    if seen is not None and not _is_list(seen):
+        raise ValueError("what was seen is not a list")
     return Conversation(
         path=path,
         title=_text(document, "title"),
         updated=float(updated),
         model=_text(document, "model"),
         messages=tuple(_message(message) for message in messages),
+        seen=None if seen is None else tuple(_observed(one) for one in seen),
     )
+
+
+def _observed(value: object) -> Observed:
+    if not _is_object(value):
+        raise ValueError("something seen is not an object")
+    arguments = value.get("arguments")
+    label: Label | None = next((one for one in get_args(Label) if one == value.get("label")), None)
+    effect: Effect | None = next((one for one in get_args(Effect) if one == value.get("effect")), None)
+    if label is None or effect is None or not _is_object(arguments):
+        raise ValueError("something seen has no label, effect or arguments")
+    return Observed(_text(value, "tool"), arguments, value.get("value"), label, effect)
 
 
 def _message(value: object) -> Message:

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from llmos.config import cache_dir
+from llmos.config import cache_dir, data_dir, load_settings
 from llmos.engine.fit import usable_ram
 from llmos.engine.hardware import Hardware, LlamaBuild, detect, gigabytes
 from llmos.engine.store.catalogue import recommend_line
@@ -69,6 +69,7 @@ def checks(hardware: Hardware | None = None) -> list[Check]:
         check_compiler(machine.llama is not None),
         check_memory(machine),
         check_disk(),
+        check_runs(),
         check_models(),
         Check("a better model", "ok", recommend_line(machine)),
         check_embedding(),
@@ -203,6 +204,20 @@ def check_disk() -> Check:
     if free < _LEAST_DISK:
         return Check("disk", "warn", detail, "Free some, or set LLMOS_HOME to a folder on another disk.")
     return Check("disk", "ok", detail)
+
+
+def check_runs() -> Check:
+    """What past runs take, and how long they are kept."""
+    from llmos.kernel.pruning import described, usage
+
+    try:
+        policy = described(load_settings().runs)
+        used = usage(data_dir())
+    except LlmosError as error:
+        return Check("runs", "warn", error.message, error.hint)
+    gone = f", {used.forgotten:,} of them forgotten" if used.forgotten else ""
+    many = f"{used.runs:,} on record{gone}; they take {gigabytes(used.bytes)}" if used.runs else "none yet"
+    return Check("runs", "ok", f"{many}; {policy}")
 
 
 def check_models() -> Check:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from llmos import runs
-from llmos.config import Settings, data_dir
+from llmos.config import data_dir
 from llmos.errors import ConfigError, JournalMismatch, LlmosError, NoSuchProcess, RunError
 from llmos.kernel.calls import Grant
 from llmos.kernel.gate import digest_of
@@ -145,19 +145,18 @@ def _agreed(count: int) -> bool:
 # -- replay, audit, forget
 
 
-def replay(pid: str, settings: Settings) -> None:
+def replay(pid: str) -> None:
     """Run a finished run again on what is recorded of it, and print its answer.
 
     Raises:
         NoSuchProcess: There is no such run, or it never ended.
-        JournalMismatch: The agent's code or the settings have changed since.
+        JournalMismatch: The agent's code has changed since.
     """
     with opened() as journal:
         run = find_run(journal, pid)
     if run.state == "running":
         raise NoSuchProcess(f"The run {run.id!r} has not ended.", hint=f"`llmos resume {run.id}` goes on with it.")
-    sampling, max_tokens = settings.sampling, settings.max_tokens
-    value = asyncio.run(runs.replay(data_dir(), run.id, sampling=sampling, max_tokens=max_tokens))
+    value = asyncio.run(runs.replay(data_dir(), run.id))
     if run.state == "done" and canonical(value) != run.outcome:
         raise JournalMismatch(
             f"The replay of {run.id!r} came to another answer than the run.",

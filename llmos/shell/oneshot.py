@@ -20,6 +20,7 @@ from llmos.kernel.protocols import Engine
 from llmos.messages import Constraint, Context, Generate, Message
 from llmos.portal import closing
 from llmos.shell import jsonl, waiting
+from llmos.shell.attach import Attached, attach
 from llmos.shell.screen import PlainAnswer
 from llmos.shell.session import LOW_CONFIDENCE
 from llmos.shell.text import harmless, joined
@@ -71,6 +72,18 @@ def piped() -> str:
         raise LlmosError("The input is not UTF-8 text.", hint="Convert it first, with iconv for example.") from error
     finally:
         notice.cancel()
+
+
+def attached(words: str) -> Attached:
+    """The files that the words name with `@`; of those that are not there it is said.
+
+    Raises:
+        StorageError: A file is too big, is not text, or can't be read.
+    """
+    found = attach(words)
+    for name in found.missing:
+        waiting.say(f"no file {harmless(name)!r} here: sent as it is written")
+    return found
 
 
 def _say_that_it_waits() -> None:

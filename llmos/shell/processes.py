@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SIGNALS = ("stop", "continue", "interrupt", "kill")
-_COLUMNS = ("pid", "agent", "state", "level", "tokens", "calls", "age", "doing")
+_COLUMNS = ("pid", "agent", "state", "level", "tokens", "calls", "money", "age", "doing")
+_MONEY = _COLUMNS.index("money")  # shown where there is any
 _PICTURE_SECONDS = 1.0
 _SHORTEST_SECONDS = 0.2
 _NAMED = 5
@@ -95,8 +96,8 @@ def is_running(run: Run, folder: Path | None = None) -> bool:
 async def processes(*, ended: bool = False) -> list[dict[str, Any]]:
     """Live processes and runs that were interrupted, newest run first; with `ended` those that are over, too.
 
-    A row has `pid`, `parent`, `agent`, `state`, `level`, `tokens`, `calls`, `seconds` (its age, or how long it took)
-    and `doing`.
+    A row has `pid`, `parent`, `agent`, `state`, `level`, `tokens`, `calls`, `money` (what remote engines charged),
+    `seconds` (its age, or how long it took) and `doing`.
     """
     folder = data_dir()
     live: dict[str, list[dict[str, Any]]] = {}
@@ -129,6 +130,7 @@ def _live(row: dict[str, Any], started: float) -> dict[str, Any]:
         "level": row["level"],
         "tokens": int(used.get("tokens", 0)),
         "calls": int(used.get("calls", 0)),
+        "money": round(used.get("money", 0.0), 6),
         "seconds": round(max(time.time() - started, 0.0), 1),
         "doing": row["doing"],
     }
@@ -146,6 +148,7 @@ def _kept(run: Run) -> dict[str, Any]:
         "level": "",
         "tokens": None,
         "calls": None,
+        "money": None,
         "seconds": round(max((run.ended or time.time()) - run.created, 0.0), 1),
         "doing": "" if state == "running" else _wanted(run),
     }
@@ -164,7 +167,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "nothing runs; `llmos ps --all` lists what has run"
     lines = [_COLUMNS, *(_cells(row) for row in rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(_COLUMNS))]
+    if not any(row["money"] for row in rows):
+        lines = [line[:_MONEY] + line[_MONEY + 1 :] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
@@ -172,8 +177,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     count = {name: "" if row[name] is None else f"{row[name]:,}" for name in ("tokens", "calls")}
+    money = f"{row['money']:.4f}" if row["money"] else ""
     doing = one_line(row["doing"], 60)
-    return (row["pid"], row["agent"], row["state"], row["level"], *count.values(), age(row["seconds"]), doing)
+    return (row["pid"], row["agent"], row["state"], row["level"], *count.values(), money, age(row["seconds"]), doing)
 
 
 def age(seconds: float) -> str:
@@ -242,7 +248,8 @@ def _picture(rows: list[dict[str, Any]]) -> Table:
 
     picture = Table(box=None, pad_edge=False, caption=None if rows else "nothing runs", caption_justify="left")
     for name in _COLUMNS:
-        picture.add_column(name, justify="right" if name in ("tokens", "calls", "age") else "left", no_wrap=True)
+        right = name in ("tokens", "calls", "money", "age")
+        picture.add_column(name, justify="right" if right else "left", no_wrap=True)
     for row in rows:
         style = {"interrupted": "yellow", "stopped": "yellow"}.get(row["state"], "")
         picture.add_row(*(Text(cell, style=style) for cell in _cells(row)))

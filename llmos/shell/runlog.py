@@ -1,6 +1,6 @@
 """`llmos log` and `llmos trace`: what a run did, call by call, what it cost and why it happened.
 
-Reads the journal and what the policy decided; works while the run goes on, from any terminal. Knows no engine.
+Reads the journal; works while the run goes on, from any terminal. Knows no engine.
 """
 
 from __future__ import annotations
@@ -8,16 +8,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from llmos import runs
 from llmos.config import data_dir, write_atomically
 from llmos.kernel.calls import Provenance
-from llmos.kernel.journal import Kind, Record, Run, canonical
+from llmos.kernel.journal import Kind, Record, Run
 from llmos.shell import jsonl
 from llmos.shell.approver import came_from
 from llmos.shell.calls import FORGOTTEN, one_line, outcome_of, result_text, title_of, tokens_of
@@ -33,8 +31,18 @@ _GROUPS: Mapping[Kind, Group] = {
     "remember": "act",
     "wait": "wait",
     "receive": "wait",
+    "first": "wait",
     "ask": "wait",
     "sleep": "wait",
+}
+_SAID: Mapping[str, str] = {
+    "": "no answer yet",
+    "once": "the user agreed",
+    "run": "the user agreed for this run",
+    "always": "the user agreed for always",
+    "no": "the user refused",
+    "nobody": "nobody was there",
+    "changed": "the user agreed to something else",
 }
 _BAR = 24
 _MARKS: Mapping[Group, str] = {"think": "▒", "act": "█", "wait": "░", "other": "·"}
@@ -97,8 +105,7 @@ def story_of(pid: str, folder: Path | None = None) -> Story:
         run = find_run(journal, pid)
         calls = journal.calls(run.id)
     path = "0" + pid[len(pid.partition(".")[0]) :]
-    decided = _decided(folder, run.id)
-    steps = [_step(run, call, decided) for call in calls]
+    steps = [_step(run, call) for call in calls]
     mine = tuple(step for step in steps if step.path == path or step.path.startswith((f"{path}.", f"{path}~")))
     state = "interrupted" if run.state == "running" and not is_running(run, folder) else run.state
     end = run.ended or (time.time() if state == "running" else max((call.started for call in calls), default=0.0))
@@ -121,29 +128,11 @@ def _outcome(run: Run) -> str:
     return result_text(cast("object", value))
 
 
-_Decided = Mapping[str, deque[Mapping[str, Any]]]
-
-
-def _decided(folder: Path, run: str) -> _Decided:
-    """Decisions by process and call, oldest first: the same call may have been decided more than once."""
-    found: dict[str, deque[Mapping[str, Any]]] = defaultdict(deque)
-    for decision in runs.decisions(folder, run):
-        found[canonical([decision["pid"], decision["call"]])].append(decision)
-    return found
-
-
-def _step(run: Run, call: Record, decided: _Decided) -> Step:
-    pid = run.id + call.path[1:].partition("~")[0]
-    decision: Mapping[str, Any] = {}
-    if call.kind == "act" and call.arguments:
-        waiting = decided.get(canonical([pid, json.loads(call.arguments)]))
-        decision = waiting.popleft() if waiting else {}
-    origins = {
-        name: came_from(Provenance(origin, label, source))
-        for name, (origin, label, source) in decision.get("from", {}).items()
-    }
+def _step(run: Run, call: Record) -> Step:
+    decision: Mapping[str, Any] = json.loads(call.decision) if call.decision else {}
+    origins = {name: came_from(_provenance(origin)) for name, origin in decision.get("from", {}).items()}
     return Step(
-        pid=pid,
+        pid=run.id + call.path[1:].partition("~")[0],
         path=call.path,
         number=call.number,
         kind=call.kind,
@@ -159,6 +148,11 @@ def _step(run: Run, call: Record, decided: _Decided) -> Step:
     )
 
 
+def _provenance(data: Mapping[str, Any]) -> Provenance:
+    of = tuple(_provenance(part) for part in data["of"])
+    return Provenance(data["origin"], data["label"], data["source"], data["start"], data["end"], of)
+
+
 def _why(call: Record, decision: Mapping[str, Any]) -> str:
     if call.kind == "think":
         return _why_thought(call)
@@ -168,8 +162,7 @@ def _why(call: Record, decision: Mapping[str, Any]) -> str:
         case "deny":
             return f"denied: {decision['reason']}"
         case "ask":
-            agreed = "refused, or nobody answered" if call.failed else "the user agreed"
-            return f"asked, {agreed}: {decision['reason']}"
+            return f"asked, {_SAID[decision['user']]}: {decision['reason']}"
         case _:
             return ""
 

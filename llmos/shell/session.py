@@ -15,10 +15,12 @@ from llmos.boot import Kernel, confidence_of
 from llmos.config import Settings
 from llmos.errors import Interrupted, LlmosError, StorageError
 from llmos.events import CallEnded, CallStarted, Event, Finished, FinishReason, Started, Token, Usage
+from llmos.kernel.calls import Observed
+from llmos.kernel.task import unlabelled
 from llmos.messages import Context, Message
 from llmos.portal import closing
 from llmos.runs import Parts, Running
-from llmos.shell import conversations
+from llmos.shell import conversations, sources
 from llmos.shell.approver import Terminal
 from llmos.shell.calls import cost_of, follow, one_line, result_text, work_line
 from llmos.shell.conversations import Conversation
@@ -37,7 +39,7 @@ class Turn:
 
     Attributes:
         attached: Files and other material that came with the words.
-        before: The context without this turn, so that it can be taken back.
+        before: The context without this turn, so that it can be taken back; `seen_before` is what was seen until then.
         pid: The run that worked on it; empty for an answer of the model alone.
         confidence: Geometric mean probability of the answer's tokens; None where unknown.
     """
@@ -50,6 +52,7 @@ class Turn:
     usage: Usage
     attached: str = ""
     pid: str = ""
+    seen_before: tuple[Observed, ...] = ()
 
 
 @dataclass(slots=True)
@@ -140,6 +143,7 @@ class Session:
         approver: Asks the user about effects, while somebody is attached to it.
         last_pid: The run that worked last; empty before there was one.
         turns: The turns of this session, oldest first; those of a resumed conversation are not among them.
+        seen: What the context holds besides the user's words, with label and source, for the policy.
         totals: What they cost together.
         warnings: Called with what a person should know although it stops nothing, such as a full disk.
     """
@@ -151,6 +155,7 @@ class Session:
         self.last_pid = ""
         self.kernel = self._opened(settings)
         self.context = self._fresh()
+        self.seen: tuple[Observed, ...] = ()
         self.turns: list[Turn] = []
         self.totals = Totals()
         self.warnings = warnings
@@ -255,14 +260,14 @@ class Session:
         if not self.turns:
             return None
         turn = self.turns.pop()
-        self.context = turn.before
+        self.context, self.seen = turn.before, turn.seen_before
         self._tokens_used = 0
         self.save()
         return turn
 
     def clear(self) -> None:
         """Begin a new conversation. The old one stays saved."""
-        self.context = self._fresh()
+        self.context, self.seen = self._fresh(), ()
         self.conversation = None
         self.turns.clear()
         self._tokens_used = 0
@@ -277,6 +282,7 @@ class Session:
         """Go on with a saved conversation."""
         self.conversation = conversation
         self.context = Context(messages=conversation.messages)
+        self.seen = unlabelled(self.context) if conversation.seen is None else conversation.seen
         self.turns.clear()
         self._tokens_used = 0
 
@@ -292,6 +298,7 @@ class Session:
         kept = replace(
             kept,
             messages=self.context.messages,
+            seen=self.seen,
             title=kept.title if title is None else title,
             model=info.name if info is not None else kept.model,
         )
@@ -363,9 +370,17 @@ class Session:
 
         context = self.context.add(Message("user", attached)) if attached else self.context
         running = await self.kernel.spawn(
-            agent_named(""), words, level=self.settings.level, context=context if context.messages else None
+            agent_named(""),
+            words,
+            words=(words,),
+            seen=self._seen_with(attached),
+            level=self.settings.level,
+            context=context if context.messages else None,
         )
         await self._follow(running, progress, show, note)
+
+    def _seen_with(self, attached: str) -> tuple[Observed, ...]:
+        return (*self.seen, *([sources.attached(attached)] if attached else []))
 
     async def _follow(self, running: Running, progress: _Progress, show: Show, note: Note) -> None:
         progress.running, self.last_pid = running, running.pid
@@ -415,11 +430,14 @@ class Session:
             usage=usage,
             attached=attached,
             pid=running.pid if running is not None else "",
+            seen_before=self.seen,
         )
         self.totals.add(usage)
         if finished is None and not message.content:
             return turn
-        self.context = context
+        seen = self._seen_with(attached)
+        seen = seen if running is None else sources.joined(seen, running.seen)
+        self.context, self.seen = context, sources.after_turn(seen, words, message.content)
         self.turns.append(turn)
         self._tokens_used = usage.prompt_tokens + usage.generated_tokens
         self.save()

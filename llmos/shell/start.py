@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from llmos.errors import LlmosError
@@ -15,7 +17,26 @@ if TYPE_CHECKING:
     from llmos.config import Settings
 
 
+_NATIVE = {"llmos-loading", "llmos-engine", "llmos-portal"}
+
+
 def main() -> int:
+    """The whole program: the command line, and an end that waits for no thread in native code.
+
+    Returns:
+        Exit code, as of `command_line`.
+    """
+    code = command_line()
+    if any(thread.name in _NATIVE for thread in threading.enumerate()):
+        # still in native code, such as reading a model from a slow disk: that would hold up or crash Python's own end
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    return code
+
+
+def command_line() -> int:
     """Run the command line.
 
     Returns:

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from llmos.boot import Kernel
 from llmos.config import Settings
-from llmos.errors import Interrupted, LlmosError, NoSuchProcess, RunError
+from llmos.errors import Interrupted, LlmosError, RunError
 from llmos.events import CallEnded, CallStarted, Notice, Token
 from llmos.messages import Context, Message
-from llmos.runs import Parts, RunEvent, Running
-from llmos.shell import jsonl, waiting
+from llmos.runs import Parts, RunEvent, Running, skill_tools
+from llmos.shell import jsonl, sources, waiting
 from llmos.shell.approver import Terminal
-from llmos.shell.calls import cost_of, follow, one_line, result_text, work_line
-from llmos.shell.text import harmless
+from llmos.shell.calls import cost_of, follow, is_report, one_line, result_text, work_line
+from llmos.shell.text import complaint, harmless
 
 if TYPE_CHECKING:
     from llmos.kernel.budget import Budget
@@ -45,8 +45,10 @@ class Job:
     """What `llmos run` was asked to do with tools.
 
     Attributes:
-        prompt: The user's words; what may be done is decided by them alone.
+        prompt: The user's words; what may be done is decided by them alone. If empty, the material is the request,
+            which then authorizes nothing.
         material: What was piped in: it is worked on, and authorizes nothing.
+        attached: Files that the words name with `@`; the same holds for them.
         agent: Who works on it; the default one if empty.
         tools: Only these; all that are installed if None.
         unsafe: Code may run unconfined where this machine can't confine it.
@@ -55,6 +57,7 @@ class Job:
 
     prompt: str = ""
     material: str = ""
+    attached: str = ""
     agent: str = ""
     tools: tuple[str, ...] | None = None
     workspace: Path | None = None
@@ -67,7 +70,7 @@ def run_job(job: Job, settings: Settings) -> int:
     """Work on a request to its end.
 
     Returns:
-        Exit code: 0 done, 130 interrupted.
+        Exit code: 0 done, 1 something was denied or could not be done, 130 interrupted.
 
     Raises:
         LlmosError: The model can't be loaded, or the run failed.
@@ -75,14 +78,20 @@ def run_job(job: Job, settings: Settings) -> int:
     """
     agent = agent_named(job.agent)
 
+    material = job.material if job.prompt.strip() else ""
+    seen = [sources.piped(job.material)] if job.material else []
+    seen += [sources.attached(job.attached)] if job.attached else []
+
     async def begin(kernel: Kernel) -> Running:
         return await kernel.spawn(
             agent,
-            job.prompt,
+            job.prompt if job.prompt.strip() else job.material,
+            words=(job.prompt,) if job.prompt.strip() else (),
+            seen=seen,
             level=settings.level,
             budget=job.budget,
             workspace=job.workspace,
-            context=beginning(settings.system, job.material),
+            context=beginning(settings.system, material, job.attached),
         )
 
     return asyncio.run(_work(job, settings, begin))
@@ -92,7 +101,7 @@ def resume_run(run: str, job: Job, settings: Settings) -> int:
     """Go on with a run whose kernel is gone.
 
     Returns:
-        Exit code: 0 done, 130 interrupted.
+        Exit code: 0 done, 1 something was denied or could not be done, 130 interrupted.
 
     Raises:
         NoSuchProcess: There is no such run, it is over, or it is running.
@@ -112,21 +121,19 @@ def agent_named(name: str) -> str:
     """An agent by name, or the default one.
 
     Raises:
-        NoSuchProcess: There is none.
+        NoSuchProcess: There is none, or it waits for approval.
     """
-    from llmos.agents import built_in
+    if name and name != DEFAULT_AGENT:
+        from llmos.shell.agents import find
 
-    agents = built_in()
-    if name and name not in agents:
-        raise NoSuchProcess(f"There is no agent {name!r}.", hint=f"Known: {', '.join(sorted(agents))}.")
+        find(name)
     return name or DEFAULT_AGENT
 
 
-def beginning(system: str, material: str) -> Context | None:
+def beginning(system: str, *material: str) -> Context | None:
     """The context that a run begins with; None for an empty one."""
     messages = [Message("system", system)] if system else []
-    if material:
-        messages.append(Message("user", material))
+    messages += [Message("user", text) for text in material if text]
     return Context(messages=tuple(messages)) if messages else None
 
 
@@ -136,9 +143,12 @@ def chosen_tools(names: Iterable[str] | None, *, unsafe: bool) -> list[Device]:
     Raises:
         ConfigError: One that was named is not there.
     """
+    from llmos.agents.skills import READ_SKILL
     from llmos.tools import load_tools
 
-    tools = load_tools(names, notify=lambda notice: waiting.say(harmless(notice.text)))
+    skills = skill_tools() if names is None or READ_SKILL in names else {}
+    wanted = None if names is None else [name for name in names if name not in skills]
+    tools = {**load_tools(wanted, notify=lambda notice: waiting.say(harmless(notice.text))), **skills}
     if unsafe:
         from llmos.tools.builtin.code import code_tools
 
@@ -187,7 +197,12 @@ async def _follow(running: Running, show: _Lines | _Json) -> int:
             show.fail(failure)
             raise failure from error
     show.end(value)
-    return _INTERRUPTED if stop.asked else 0
+    if stop.asked:
+        return _INTERRUPTED
+    for denied in running.denied:
+        show.denied(denied, value)
+    undone = is_report(value) and value["outcome"] == "failed"
+    return 1 if running.denied or undone else 0
 
 
 def _write_notice(text: str) -> None:
@@ -270,6 +285,11 @@ class _Lines:
     def fail(self, error: LlmosError) -> None:
         self.say(f"  pid {self.pid} · `llmos trace {self.pid}` shows what it did")
 
+    def denied(self, error: LlmosError, value: object) -> None:
+        self.fail(error)
+        if error.message not in result_text(value):
+            waiting.say(complaint(error.message, error.hint))
+
     def end(self, value: object) -> None:
         self.clear()
         text = harmless(result_text(value))
@@ -339,6 +359,9 @@ class _Json:
     def fail(self, error: LlmosError) -> None:
         values = {"kind": "error", "pid": self.pid, "error": type(error).__name__}
         print(jsonl.line({**values, "message": error.message, "hint": error.hint}), flush=True)
+
+    def denied(self, error: LlmosError, value: object) -> None:
+        self.fail(error)
 
     def end(self, value: object) -> None:
         values = {

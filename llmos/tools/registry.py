@@ -1,13 +1,13 @@
 """Finds tools: entry points of the group `llmos.tools`, one for each tool, named as the tool.
 
-The built-in tools come in by the same door; a source checkout whose installed metadata are older finds them too. Knows
-no tool by its code.
+The built-in tools come in by the same door; a source checkout whose installed metadata are older finds them too. So do
+the tools of MCP servers, which nothing is started for. Knows no tool by its code.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
@@ -26,6 +26,8 @@ BUILT_IN = {
     "calculator": f"{OWN}.calculator:calculator",
     "calendar_add": f"{OWN}.calendar:calendar_add",
     "calendar_search": f"{OWN}.calendar:calendar_search",
+    "chart": f"{OWN}.chart:chart",
+    "compute": f"{OWN}.compute:compute",
     "date_add": f"{OWN}.dates:date_add",
     "date_between": f"{OWN}.dates:date_between",
     "datetime": f"{OWN}.dates:date_time",
@@ -46,19 +48,19 @@ BUILT_IN = {
 def load_tools(
     names: Iterable[str] | None = None, *, notify: Callable[[Notice], None] = lambda notice: None
 ) -> dict[str, Device]:
-    """The tools that are installed, by name.
+    """The tools that are installed, and those of MCP servers as they were accepted, by name.
 
     Args:
         names: Only these; None for all.
-        notify: Told of a plug-in that can't be loaded; the others are.
+        notify: Told of a plug-in or a server that can't be used; the others are.
 
     Raises:
         ConfigError: Two packages bring a tool of the same name, or one that was named is not there or broken.
     """
     found = _entries()
+    tools = _remote(notify)
     if names is not None:
-        return {name: _load(_find(name, found)) for name in names}
-    tools: dict[str, Device] = {}
+        return {name: tools[name] if name in tools else _load(_find(name, found, tools)) for name in names}
     for name, entry in sorted(found.items()):
         try:
             tools[name] = _load(entry)
@@ -67,11 +69,30 @@ def load_tools(
     return tools
 
 
-def _find(name: str, found: dict[str, EntryPoint]) -> EntryPoint:
+async def close_tools(devices: Iterable[Device]) -> None:
+    """Tell tools that want to know it (`async def kernel_closed()`) that the kernel of this loop is being closed."""
+    for device in devices:
+        told: Callable[[], Awaitable[None]] | None = getattr(device, "kernel_closed", None)
+        if told is not None:
+            await told()
+
+
+def _remote(notify: Callable[[Notice], None]) -> dict[str, Device]:
+    from llmos.tools.mcp.settings import is_present
+
+    if not is_present():
+        return {}
+    from llmos.tools.mcp.device import load_devices
+
+    return load_devices(lambda text: notify(Notice(text=text)))
+
+
+def _find(name: str, found: dict[str, EntryPoint], others: Iterable[str]) -> EntryPoint:
     if name in found:
         return found[name]
-    close = difflib.get_close_matches(name, found, 1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(found))}."
+    known = [*found, *others]
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(known))}."
     raise ConfigError(f"There is no tool named {name!r}.", hint=hint)
 
 

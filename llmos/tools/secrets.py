@@ -24,6 +24,7 @@ from urllib.parse import quote, quote_plus
 
 from llmos.errors import ConfigError, Denied, StorageError
 
+_HOST = re.compile(r"[^\s/:@]*|[^\s/@]*:[^\s/@]*:[^\s/@]*")  # without a port; addresses of IPv6 have two colons or more
 HANDLE = re.compile(r"secret://([A-Za-z0-9_-]{1,64})")
 SERVICE = "llmos"
 MIN_LENGTH = 6
@@ -80,12 +81,17 @@ class Secrets:
         self._stamp: tuple[int, int] | None = None
         self._pattern: tuple[re.Pattern[str], dict[str, str]] | None = None
 
+    @property
+    def file(self) -> Path:
+        """Where bindings are, and values without a keyring."""
+        return self._file
+
     def set(self, name: str, value: str, *, tool: str, host: str) -> Binding:
         """Keep a secret, or replace it.
 
         Raises:
-            ConfigError: The name or value can't be used.
-            StorageError: It can't be written.
+            ConfigError: The name, the value or the binding can't be used.
+            StorageError: It can't be written, or the keyring refuses.
         """
         if not HANDLE.fullmatch(f"secret://{name}"):
             raise ConfigError(f"A secret can't be named {name!r}.", hint="Use letters, digits, '_' and '-'.")
@@ -95,10 +101,13 @@ class Secrets:
             )
         if not tool:
             raise ConfigError(f"The secret {name!r} is bound to no tool.", hint="Name one, such as http_request.")
+        if not _HOST.fullmatch(host):
+            raise ConfigError(f"{host!r} is no host.", hint="Such as api.example.com or *.example.com, and no more.")
         with self._changed() as stored:
             vault = self._vault()
             if vault is not None:
-                vault.set_password(SERVICE, name, value)
+                with _asked(f"keep {name!r}"):
+                    vault.set_password(SERVICE, name, value)
             binding = Binding(name, tool, host.lower(), "file" if vault is None else "keyring")
             stored[name] = asdict(binding) | ({"value": value} if vault is None else {})
             return binding
@@ -108,13 +117,16 @@ class Secrets:
 
         Raises:
             ConfigError: There is none of this name.
+            StorageError: It can't be written, or the keyring refuses.
         """
         with self._changed() as stored:
             if name not in stored:
                 raise ConfigError(f"There is no secret {name!r}.", hint=_known(stored))
             vault = self._vault()
             if stored.pop(name).get("kept") == "keyring" and vault is not None:
-                vault.delete_password(SERVICE, name)
+                with _asked(f"forget {name!r}"):
+                    if vault.get_password(SERVICE, name) is not None:
+                        vault.delete_password(SERVICE, name)
 
     def bindings(self) -> tuple[Binding, ...]:
         """All secrets, without their values."""
@@ -169,7 +181,11 @@ class Secrets:
     def _load(self, binding: Binding, stored: Mapping[str, Mapping[str, Any]]) -> str:
         if binding.name not in self._values:
             vault = self._vault() if binding.kept == "keyring" else None
-            value = vault.get_password(SERVICE, binding.name) if vault else stored[binding.name].get("value")
+            if vault is None:
+                value = stored[binding.name].get("value")
+            else:
+                with _asked(f"give {binding.name!r}"):
+                    value = vault.get_password(SERVICE, binding.name)
             if not isinstance(value, str):
                 raise ConfigError(f"The value of the secret {binding.name!r} is gone.", hint="Set it again.")
             self._values[binding.name] = value
@@ -180,7 +196,8 @@ class Secrets:
         if self._pattern is None and stored:
             names: dict[str, str] = {}
             for name, entry in stored.items():
-                with contextlib.suppress(ConfigError):  # its value is gone: nothing to hide
+                # its value is gone, or the keyring is locked: nobody here can have it
+                with contextlib.suppress(ConfigError, StorageError):
                     value = self._load(_binding(name, entry), stored)
                     names |= dict.fromkeys(forms(value), f"secret://{name}")
             if names:
@@ -207,13 +224,27 @@ class Secrets:
     @contextlib.contextmanager
     def _changed(self) -> Generator[dict[str, dict[str, Any]]]:
         """The stored secrets, written back in one step to a file that only the owner can read."""
-        with self._lock:
+        with self._lock, self._locked():
+            stored = dict(self._read())
+            yield stored
+            self._write(stored)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Generator[None]:
+        """Alone on the folder, which other processes share."""
+        try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(self._file.with_suffix(".lock"), "w", encoding="ascii") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # other processes share the folder
-                stored = dict(self._read())
-                yield stored
-                self._write(stored)
+            lock = os.open(self._file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"Secrets can't be kept in {str(self._file.parent)!r}: {error.strerror or error}.",
+                hint="Check the folder's rights, or set LLMOS_HOME to another one.",
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def _write(self, stored: Mapping[str, Any]) -> None:
         draft = self._file.with_name(f".{self._file.name}.{randomness.token_hex(6)}")
@@ -234,6 +265,23 @@ class Secrets:
         if isinstance(self._given, str):
             self._given = system_vault()
         return self._given
+
+
+@contextlib.contextmanager
+def _asked(what: str) -> Generator[None]:
+    """Something is asked of the keyring.
+
+    Raises:
+        StorageError: It refuses.
+    """
+    from keyring.errors import KeyringError
+
+    try:
+        yield
+    except (KeyringError, OSError, RuntimeError) as error:
+        raise StorageError(
+            f"The system's keyring did not {what}: {error or type(error).__name__}.", hint="Unlock it and try again."
+        ) from error
 
 
 def system_vault() -> Vault | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 from hypothesis import given
@@ -26,8 +27,10 @@ def test_a_use_counts_for_all_parents() -> None:
 def test_time_spent_waiting_for_a_person_does_not_count() -> None:
     now = 0.0
     meter = Meter(Budget(seconds=10), clock=lambda: now)
-    now = 12.0
-    meter.pardon(8)
+    now = 4.0
+    with meter.held(), Meter(Budget(), meter).held():
+        now = 12.0
+        assert meter.left("seconds") == 6
     assert meter.left("seconds") == 6
     meter.charge("steps")
     now = 19.0
@@ -104,3 +107,52 @@ async def test_waiting_for_a_place_has_a_bound() -> None:
             async with limit.place("normal", "c", seconds=0.02):
                 pass
     assert limit.running == 0
+
+
+async def test_the_earliest_deadline_goes_first_inside_one_priority() -> None:
+    limit, order = Limit(1), list[str]()
+
+    async def work(name: str, priority: str, deadline: float) -> None:
+        async with limit.place(priority, name, deadline=deadline):  # type: ignore[arg-type]
+            order.append(name)
+
+    async with limit.place("normal", "busy"):
+        jobs = [
+            ("whenever", "normal", math.inf),
+            ("late", "normal", 30.0),
+            ("gone", "normal", 5.0),
+            ("soon", "normal", 10.0),
+            ("idle", "background", 1.0),
+            ("urgent", "interactive", math.inf),
+        ]
+        tasks = [asyncio.create_task(work(*job)) for job in jobs]
+        await asyncio.sleep(0)
+        assert limit.waiting == 6
+        tasks[2].cancel()
+        await asyncio.sleep(0)
+        assert limit.waiting == 5
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == ["urgent", "soon", "late", "whenever", "idle"]
+    assert (limit.running, limit.waiting) == (0, 0)
+
+
+def test_of_a_process_and_its_parents_the_earliest_deadline_holds() -> None:
+    now = 100.0
+    parent = Meter(Budget(deadline=130.0), clock=lambda: 0.0, wall=lambda: now)
+    child = Meter(Budget(deadline=200.0, seconds=1000.0), parent)
+    assert (child.deadline, child.left("seconds")) == (130.0, 30.0)
+    assert Meter(Budget(deadline=110.0), parent).left("seconds") == 10.0
+    assert Meter(Budget()).deadline == math.inf
+    child.check_time()
+    with child.held():  # waiting for a person does not move it
+        now = 131.0
+    with pytest.raises(BudgetExceeded, match=r"The deadline .* has passed"):
+        child.check_time()
+
+
+def test_the_budget_that_is_used_up_is_the_one_that_is_named() -> None:
+    parent = Meter(Budget(tokens=10))
+    child = Meter(Budget(tokens=50), parent)
+    with pytest.raises(BudgetExceeded, match="budget of 10 tokens"):
+        child.charge("tokens", 20)
+    assert "budget of 10 tokens" in child.exceeded("tokens").message

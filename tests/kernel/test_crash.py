@@ -1,11 +1,14 @@
 """Runs that are killed: at every boundary of every step, and by a real `kill -9` at any moment.
 
 Nothing acknowledged is lost, no keyed effect happens twice, and one without a key is asked about.
+
+`TEST_FULL=1` has every boundary of a run of 200 steps and 100 kills, which takes half an hour; by default it is fewer.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -17,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from llmos.kernel.budget import Budget
 from llmos.kernel.calls import Result, Traits
 from llmos.kernel.journal import Journal
 from llmos.kernel.process import Process
@@ -24,7 +28,10 @@ from llmos.kernel.protocols import Access
 from llmos.kernel.system import System, Task
 from tests.kernel.conftest import Lever, MakeSystem, Person
 
-STEPS = 24
+FULL = bool(os.environ.get("TEST_FULL"))
+STEPS = 200 if FULL else 24
+PARTS = 8 if FULL else 1  # no test takes minutes
+KILLS = 100 if FULL else 12
 BOUNDARIES = ("before intent", "after intent", "after effect", "before commit", "after done")
 
 
@@ -74,7 +81,8 @@ class CutJournal(Journal):
         self.cut.at("after intent", step)
 
     def finish(self, run: str, path: str, number: int, result: str, **more: Any) -> None:  # noqa: ANN401
-        record = next(call for call in self.calls(run, path) if call.number == number)
+        record = self.call(run, path, number)
+        assert record is not None
         step = json.loads(record.arguments)[1]["n"] if record.kind == "act" else -1
         try:
             self.cut.at("before commit", step)
@@ -100,22 +108,24 @@ async def payer(process: Process, steps: int) -> int:
 
 @pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "unkeyed"])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("part", range(PARTS))
 async def test_a_run_cut_at_any_boundary_is_resumed(
-    make_system: MakeSystem, tmp_path: Path, boundary: str, keyed: bool
+    make_system: MakeSystem, tmp_path: Path, part: int, boundary: str, keyed: bool
 ) -> None:
-    for step in range(STEPS):
+    for step in range(part, STEPS, PARTS):
         ledger, cut = Ledger(keyed=keyed), Cut(boundary, step)
-        journal = CutJournal(tmp_path / "journal")
+        journal = CutJournal(tmp_path / f"journal {step}")
         journal.cut = cut
         system = make_system(payer, tools=(ledger.tool(cut),), journal=journal)
-        child = system.start(Task(agent="payer", arguments=(STEPS,)))
+        child = system.start(Task(agent="payer", arguments=(STEPS,), budget=Budget()))
         pid = child.pid
         with pytest.raises(PowerCut):
             await _first_life(system, child)
         assert cut.done
         paid_before = {n for _, n in ledger.paid}
         person = Person(answers=["yes" if step in paid_before else "no"])
-        second = make_system(payer, tools=(ledger.tool(cut),), approver=person)
+        again = Journal(journal.folder)
+        second = make_system(payer, tools=(ledger.tool(cut),), approver=person, journal=again)
         assert second.journal.run(pid).state == "running"
         assert await second.resume(pid).result() == sum(range(STEPS))
         assert [n for _, n in ledger.paid] == list(range(STEPS)), "lost or done twice"
@@ -143,6 +153,7 @@ import asyncio, json, os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from llmos.engine.scripted import ScriptedEngine
+from llmos.kernel.budget import Budget
 from llmos.kernel.calls import Result, Traits
 from llmos.kernel.journal import Journal
 from llmos.kernel.system import System, Task
@@ -167,36 +178,49 @@ async def main():
     system = System(engine=get, journal=Journal(folder), policy=Permissive(), folder=folder / "runs",
                     agents={"payer": payer}, tools={"lever": lever})
     known = system.journal.runs()
-    child = system.resume(known[0].id) if known else system.start(Task(agent="payer", arguments=(200,)))
     print("started", flush=True)
+    if known and known[0].state == "done":  # it was killed after its end
+        return print(known[0].outcome)
+    task = Task(agent="payer", arguments=(200,), budget=Budget())
+    child = system.resume(known[0].id) if known else system.start(task)
     print(await child.result(), flush=True)
 
 asyncio.run(main())
 """
 
 
-def test_a_run_that_is_killed_again_and_again_comes_to_its_end(tmp_path: Path) -> None:
-    chance = random.Random(7)
-    root = str(Path(__file__).parents[2])
-    for life in range(40):
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(tmp_path), root],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout is not None
-        assert child.stdout.readline() == "started\n", child.stderr.read() if child.stderr else ""
-        if life < 12:
-            time.sleep(chance.uniform(0, 0.06))
-            child.send_signal(signal.SIGKILL)
-        out, error = child.communicate(timeout=60)
-        if out.strip():
-            assert (out.strip(), error) == (str(sum(range(200))), "")
-            break
-    paid = [int(line.split()[1]) for line in (tmp_path / "ledger").read_text().splitlines()]
-    assert paid == list(range(200))
-    journal = Journal(tmp_path)
-    assert journal.audit() is None
-    assert journal.runs()[0].state == "done"
-    journal.close()
+def test_runs_that_are_killed_again_and_again_come_to_their_end(tmp_path: Path) -> None:
+    chance, kills, runs = random.Random(7), 0, 0
+    while kills < KILLS:
+        runs += 1
+        folder = tmp_path / f"{runs}"
+        folder.mkdir()
+        while (killed := _life(folder, chance if kills < KILLS else None)) is not None:
+            kills += killed
+        paid = [int(line.split()[1]) for line in (folder / "ledger").read_text().splitlines()]
+        assert paid == list(range(200))
+        journal = Journal(folder)
+        assert journal.audit() is None
+        assert journal.runs()[0].state == "done"
+        journal.close()
+
+
+def _life(folder: Path, chance: random.Random | None) -> bool | None:
+    """One life of the run in a folder, killed at a random moment if there is chance; None when it came to its end."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder), str(Path(__file__).parents[2])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "started\n", child.stderr.read() if child.stderr else ""
+    if chance is not None:
+        time.sleep(chance.uniform(0, 0.25))
+        child.send_signal(signal.SIGKILL)
+    out, error = child.communicate(timeout=60)
+    if out.strip():
+        assert (out.strip(), error) == (str(sum(range(200))), "")
+        return None
+    assert child.returncode == -signal.SIGKILL, error
+    return True

@@ -159,6 +159,18 @@ def test_a_later_version_is_refused(tmp_path: Path) -> None:
         Journal(tmp_path)
 
 
+def test_an_earlier_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    change(tmp_path, "ALTER TABLE calls DROP COLUMN decided")
+    change(tmp_path, "PRAGMA user_version = 1")
+    with pytest.raises(StorageError, match="an earlier version of llmos") as caught:
+        Journal(tmp_path)
+    assert "Move journal.sqlite3" in caught.value.hint
+    with sqlite3.connect(tmp_path / "journal.sqlite3") as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+    database.close()
+
+
 def test_a_damaged_file_is_a_typed_error_that_says_what_to_do(tmp_path: Path) -> None:
     filled(tmp_path, 200).close()
     path = tmp_path / "journal.sqlite3"
@@ -192,7 +204,7 @@ class Failing:
 def test_a_write_that_fails_at_any_place_changes_nothing(tmp_path: Path, at: int) -> None:
     journal = filled(tmp_path, 3)
     journal.intend("run1", "0", 4, "act", "call 4", "[4]")
-    before = [canonical(row) for row in journal._read("SELECT * FROM calls", ())]  # pyright: ignore[reportPrivateUsage]
+    before = journal.calls("run1")
     real = journal._database  # pyright: ignore[reportPrivateUsage]
     journal._database = Failing(real, at)  # type: ignore[assignment]  # pyright: ignore
     failed = True
@@ -200,7 +212,7 @@ def test_a_write_that_fails_at_any_place_changes_nothing(tmp_path: Path, at: int
         journal.finish("run1", "0", 4, "{}")
         failed = False
     journal._database = real  # pyright: ignore[reportPrivateUsage]
-    after = [canonical(row) for row in journal._read("SELECT * FROM calls", ())]  # pyright: ignore[reportPrivateUsage]
+    after = journal.calls("run1")
     assert (before == after) == failed
     assert journal.audit() is None
     journal.finish("run1", "0", 4, "{}")

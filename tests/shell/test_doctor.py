@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from llmos.engine.hardware import Gpu, Hardware, LlamaBuild
+from llmos.kernel.journal import Journal
+from llmos.runs import forget_run
 from llmos.shell import doctor
 from llmos.shell.doctor import Check
 
@@ -99,6 +102,28 @@ def test_short_memory_is_a_warning_with_the_numbers() -> None:
     check = doctor.check_memory(Hardware(ram_total=10**9, ram_available=5 * 10**8))
     assert check.status == "warn"
     assert "1.0 GB" in check.detail
+
+
+def test_what_runs_take_and_how_long_they_are_kept_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LLMOS_HOME", str(tmp_path))
+    assert doctor.check_runs().detail == "none yet; contents are kept for 90 days and up to 2 GB"
+    assert list(tmp_path.iterdir()) == []
+    for run in ("old", "new"):
+        with closing(Journal(tmp_path / "data")) as journal:
+            journal.open_run(run, owner="me", agent="a", task="{}")
+            journal.close_run(run, "done", f'"{"x" * 3_000_000}"')
+    forget_run(tmp_path / "data", "old")
+    (tmp_path / "config.toml").write_text("runs = {keep_days = 7, keep_bytes = 0}")
+    check = doctor.check_runs()
+    assert (check.status, check.detail) == (
+        "ok",
+        "2 on record, 1 of them forgotten; they take 3 MB; contents are kept for 7 days",
+    )
+    (tmp_path / "config.toml").write_text("runs = {keep_days = 'long'}")
+    assert (doctor.check_runs().status, doctor.check_runs().fix) == (
+        "warn",
+        "Allowed is a whole number of days; 0 is for ever.",
+    )
 
 
 def test_it_works_where_llama_and_all_heavy_packages_are_missing(tmp_path: Path) -> None:

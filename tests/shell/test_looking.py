@@ -13,7 +13,7 @@ import pytest
 from llmos.kernel.journal import Record, Run
 from llmos.shell.calls import call_text, one_line
 from llmos.shell.keeping import seconds_of
-from llmos.shell.processes import age
+from llmos.shell.processes import age, table
 from llmos.shell.runlog import Step, Story
 from llmos.shell.tracepage import page
 from tests.shell.helpers import listed, permit_writing, run, script
@@ -57,7 +57,7 @@ def test_a_trace_says_what_it_cost_and_why(tmp_path: Path) -> None:
 def test_a_denied_call_says_why_it_was_denied(tmp_path: Path) -> None:
     pid = ran(tmp_path, "hello", "writes")
     out = run(tmp_path, "trace", pid)[1]
-    assert "why: asked, refused, or nobody answered: write_file " in out
+    assert "why: asked, nobody was there: write_file " in out
     assert "✗ Denied: 'write_file' needs the user's permission" in out
 
 
@@ -206,3 +206,12 @@ def test_a_record_that_is_under_way_or_failed_says_so() -> None:
     assert outcome_of(record("", ended=None)) == "under way"
     assert outcome_of(record("")) == "(forgotten)"
     assert outcome_of(record('{"name":"Denied","message":"no","hint":""}', failed=True)) == "Denied: no"
+
+
+def test_money_has_a_column_where_there_is_any() -> None:
+    row = {"pid": "a1", "agent": "chat", "state": "running", "level": "L3", "tokens": 5, "calls": 0, "money": 0.0}
+    row |= {"seconds": 1.0, "doing": "think"}
+    assert table([row]).splitlines()[0].split() == ["pid", "agent", "state", "level", "tokens", "calls", "age", "doing"]
+    head, line = table([{**row, "money": 0.01234}]).splitlines()
+    assert head.split() == ["pid", "agent", "state", "level", "tokens", "calls", "money", "age", "doing"]
+    assert "  0.0123  " in line

@@ -23,7 +23,7 @@ from llmos.engine import store
 from llmos.engine.store.catalogue import CATALOGUE
 from llmos.engine.store.tune import Progress, TuneReport, TuneRow
 from llmos.shell import models
-from llmos.shell.start import main
+from llmos.shell.start import command_line
 from tests.engine.gguf_files import changed, gguf, string
 from tests.engine.hub_server import Hub, serving
 
@@ -58,7 +58,7 @@ class Result:
 def run(*arguments: str) -> Result:
     out, err = io.StringIO(), io.StringIO()
     with mock.patch("sys.argv", ["llmos", "model", *arguments]), redirect_stdout(out), redirect_stderr(err):
-        code = main()
+        code = command_line()
     return Result(code, out.getvalue(), err.getvalue())
 
 

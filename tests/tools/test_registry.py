@@ -64,7 +64,7 @@ def test_the_traits_of_the_built_in_tools() -> None:
     confined = {name for name, tool in tools.items() if tool.traits.confined == "workspace"}
     assert confined == {
         *("python", "shell", "list_files", "read_file", "search_files", "write_file", "edit_file"),
-        *("calendar_add", "calendar_search"),
+        *("calendar_add", "calendar_search", "chart"),
     }
     for name, tool in tools.items():
         assert tool.traits.steers <= set(tool.spec.parameters["properties"]), name

@@ -12,6 +12,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keyring.errors import KeyringLocked
 
 from llmos.errors import ConfigError, Denied, StorageError
 from llmos.tools.secrets import Secrets, forms
@@ -174,3 +175,49 @@ def test_a_damaged_file_is_a_typed_error(tmp_path: Path) -> None:
     (tmp_path / "secrets.json").write_text("{", encoding="utf-8")
     with pytest.raises(StorageError):
         Secrets(tmp_path, vault=None).bindings()
+
+
+class Locked(Keyring):
+    """A keyring that refuses."""
+
+    def get_password(self, service: str, username: str, /) -> str | None:
+        raise KeyringLocked("it is locked")
+
+    def set_password(self, service: str, username: str, password: str, /) -> None:
+        raise KeyringLocked("it is locked")
+
+
+def test_a_locked_keyring_is_said_and_stops_only_what_needs_it(tmp_path: Path) -> None:
+    ring = Keyring()
+    Secrets(tmp_path, vault=ring).set("github", VALUE, tool="http_*", host="api.github.com")
+    locked = Secrets(tmp_path, vault=Locked())
+    for trouble in (
+        lambda: locked.value("github", tool="http_get", host="api.github.com"),
+        lambda: locked.set("other", VALUE, tool="pay", host=""),
+        lambda: locked.delete("github"),
+    ):
+        with pytest.raises(StorageError, match=r"keyring did not .*: it is locked"):
+            trouble()
+    assert [binding.name for binding in locked.bindings()] == ["github"]
+    assert locked.redact("a text") == "a text"
+    assert Secrets(tmp_path, vault=ring).value("github", tool="http_get", host="api.github.com") == VALUE
+
+
+def test_a_secret_whose_value_is_gone_from_the_keyring_can_be_forgotten(tmp_path: Path) -> None:
+    ring = Keyring()
+    secrets = Secrets(tmp_path, vault=ring)
+    secrets.set("github", VALUE, tool="http_*", host="api.github.com")
+    ring.values.clear()
+    secrets.delete("github")
+    assert secrets.bindings() == ()
+
+
+@pytest.mark.parametrize("host", ["https://a.example", "a.example/x", "a.example:443", "me@a.example", "a example"])
+def test_a_host_is_a_host_and_no_more(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ConfigError, match="is no host"):
+        Secrets(tmp_path, vault=None).set("x", VALUE, tool="t", host=host)
+
+
+@pytest.mark.parametrize("host", ["", "*.example.com", "api.example.com", "127.0.0.1", "::1"])
+def test_patterns_and_addresses_are_hosts(tmp_path: Path, host: str) -> None:
+    assert Secrets(tmp_path, vault=None).set("x", VALUE, tool="t", host=host).host == host

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmos.engine import amx
+from llmos.engine.llama.buffers import Buffers, State
 from llmos.errors import EngineClosed, EngineError, ModelInvalid, OutOfMemory
 from llmos.messages import Sampling
 
@@ -84,14 +85,29 @@ class Adapter:
 
 
 class Model:
-    """Weights and vocabulary of a GGUF file whose header has been checked before."""
+    """Weights and vocabulary of a GGUF file whose header has been checked before.
 
-    def __init__(self, path: Path, *, gpu_layers: int = 0, repack: bool = True) -> None:
+    Args:
+        stop: Set by another thread to have loading given up, which raises `EngineClosed`.
+    """
+
+    def __init__(
+        self, path: Path, *, gpu_layers: int = 0, repack: bool = True, stop: threading.Event | None = None
+    ) -> None:
+        stop = stop or threading.Event()
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
         params.use_extra_bufts = repack and _amx != "broken"
+
+        def goes_on(done: float, _: object) -> bool:
+            return not stop.is_set()
+
+        params.progress_callback = callback = llama_cpp.llama_progress_callback(goes_on)
         log.clear()
         self.pointer: Any = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        del callback  # until here it had to live
+        if not self.pointer and stop.is_set():
+            raise EngineClosed(f"The engine was closed while it loaded {str(path)!r}.", hint="Open a new one.")
         if not self.pointer:
             raise ModelInvalid(
                 f"llama.cpp could not load {str(path)!r}: {_reasons()}.",
@@ -281,17 +297,17 @@ class Processor:
         """One more than the last position of a sequence."""
         return int(_pos_max(self._memory, sequence)) + 1
 
-    def save(self, sequence: int) -> npt.NDArray[np.uint8]:
-        """The KV state of a sequence, as bytes."""
+    def save(self, sequence: int, buffers: Buffers) -> State:
+        """The KV state of a sequence, as bytes in a block of `buffers`."""
         size = _lib.llama_state_seq_get_size(self.pointer, sequence)
-        data = np.empty(size, dtype=np.uint8)
+        data = buffers.take(size)
         pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         written = _lib.llama_state_seq_get_data(self.pointer, pointer, size, sequence)
         if written != size:
             raise EngineError(f"Saving a sequence gave {written} bytes of {size}: {_reasons()}.")
         return data
 
-    def load(self, sequence: int, data: npt.NDArray[np.uint8]) -> bool:
+    def load(self, sequence: int, data: State) -> bool:
         """Put a saved state into an empty sequence; False if there is no room or the bytes don't fit this model."""
         pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         return bool(_lib.llama_state_seq_set_data(self.pointer, pointer, data.size, sequence))

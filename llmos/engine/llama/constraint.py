@@ -13,7 +13,7 @@ import llguidance
 import numpy as np
 import numpy.typing as npt
 
-from llmos.engine.grammar import to_grammar
+from llmos.engine.grammar import NAMES, stuck, to_grammar, unusable
 from llmos.engine.llama.binding import Model
 from llmos.errors import ConstraintError
 from llmos.messages import Constraint
@@ -22,9 +22,10 @@ from llmos.messages import Constraint
 class Matcher:
     """The state of one constraint after the tokens so far."""
 
-    def __init__(self, matcher: llguidance.LLMatcher, tokens: int) -> None:
+    def __init__(self, matcher: llguidance.LLMatcher, tokens: int, constraint: Constraint) -> None:
         self._matcher = matcher
         self._tokens = tokens
+        self._constraint = constraint
 
     @property
     def complete(self) -> bool:
@@ -40,17 +41,14 @@ class Matcher:
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         allowed = np.unpackbits(bits, bitorder="little")[: self._tokens].astype(np.bool_)
         if not allowed.any():
-            raise ConstraintError(
-                f"Nothing can follow under this constraint: {self._matcher.get_error() or 'it is contradictory'}.",
-                hint="Loosen the schema, or bound its strings and arrays.",
-            )
+            raise stuck(self._constraint, self._matcher.get_error())
         return allowed
 
     def consume(self, token: int) -> None:
         """Go on with a token that is allowed."""
         if not self._matcher.consume_token(token):
             raise ConstraintError(
-                f"The constraint could not be followed: {self._matcher.get_error()}.",
+                f"The {NAMES[self._constraint.kind]} could not be followed: {self._matcher.get_error()}.",
                 hint="It is too complex or contradictory: simplify it.",
             )
 
@@ -60,7 +58,7 @@ class Matcher:
 
     def fork(self) -> Matcher:
         """An independent copy."""
-        return Matcher(self._matcher.deep_copy(), self._tokens)
+        return Matcher(self._matcher.deep_copy(), self._tokens, self._constraint)
 
 
 def _tokenizer(model: Model) -> llguidance.LLTokenizer:
@@ -94,10 +92,7 @@ class Constraints:
             grammar = to_grammar(constraint, whitespace_flexible=False)
             matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
         except (UnicodeEncodeError, ValueError) as error:
-            raise ConstraintError(f"The {constraint.kind} constraint can't be used: {error}.") from error
+            raise unusable(constraint, error) from error
         if matcher.is_error():
-            raise ConstraintError(
-                f"The {constraint.kind} constraint can't be used: {matcher.get_error().strip()}",
-                hint="Correct it; llguidance's documentation lists what of JSON schema it supports.",
-            )
-        return Matcher(matcher, self._tokens)
+            raise unusable(constraint, matcher.get_error())
+        return Matcher(matcher, self._tokens, constraint)

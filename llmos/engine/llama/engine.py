@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import threading
 import traceback
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,10 +29,11 @@ from llmos.engine.guard import check_real_model_allowed
 from llmos.engine.hardware import detect, gigabytes
 from llmos.engine.llama.beams import BeamJob
 from llmos.engine.llama.binding import KvType, Sampler
+from llmos.engine.llama.buffers import State
 from llmos.engine.llama.jobs import Began, Ended, GenerateJob, Item, Job, Piece, Scored, ScoreJob, Sink
 from llmos.engine.llama.prompt import Prompts
 from llmos.engine.llama.scheduler import Ticket
-from llmos.engine.llama.swap import State, read_checked, write_checked
+from llmos.engine.llama.swap import read_checked, write_checked
 from llmos.engine.llama.tree import Lease
 from llmos.engine.llama.worker import Worker, WorkerOptions
 from llmos.errors import ConstraintError, EngineClosed, EngineError, LlmosError, PromptTooLong, StorageError
@@ -38,6 +41,7 @@ from llmos.events import Channel, EngineEvent, Finished, Started, Token
 from llmos.messages import Capability, Context, EngineInfo, Generate, Message, Score, ScoredChoice, Scores
 
 _T = TypeVar("_T")
+_LEAVE_SECONDS = 1.0  # how long a load that is given up is waited for
 _CAPABILITIES: frozenset[Capability] = frozenset(
     {"adapters", "beams", "constrain", "fork", "logprobs", "priorities", "save", "score", "tokenize", "tools"}
 )
@@ -119,7 +123,7 @@ class LlamaEngine:
 
     @classmethod
     async def load(cls, path: Path, options: LlamaOptions | None = None) -> LlamaEngine:
-        """Load a model without blocking the event loop.
+        """Load a model without blocking the event loop. Being cancelled gives it up: nothing is left of it.
 
         Raises:
             ModelNotFound, ModelInvalid: The file can't be run.
@@ -127,10 +131,28 @@ class LlamaEngine:
             RealModelForbidden: Tests forbid real models.
         """
         check_real_model_allowed(str(path))
-        return await asyncio.to_thread(cls._load, path, options or LlamaOptions())
+        stop, loaded = threading.Event(), Future[LlamaEngine]()
+        loaded.set_running_or_notify_cancel()
+
+        def load() -> None:
+            try:
+                loaded.set_result(cls._load(path, options or LlamaOptions(), stop))
+            except BaseException as error:  # all of it belongs to whoever waits
+                loaded.set_exception(error)
+
+        # no pool's thread: Python waits for those at its end, and a slow disk can hold one up in the kernel
+        thread = threading.Thread(target=load, name="llmos-loading", daemon=True)
+        thread.start()
+        try:
+            return await asyncio.wrap_future(loaded)
+        except asyncio.CancelledError:
+            stop.set()
+            loaded.add_done_callback(_discard)
+            await asyncio.to_thread(thread.join, _LEAVE_SECONDS)
+            raise
 
     @classmethod
-    def _load(cls, path: Path, options: LlamaOptions) -> LlamaEngine:
+    def _load(cls, path: Path, options: LlamaOptions, stop: threading.Event) -> LlamaEngine:
         header = read_header(path)
         header.require_model()
         plan = fit(
@@ -142,7 +164,7 @@ class LlamaEngine:
             gpu_layers=options.gpu_layers,
         )
         outbox = _Outbox()
-        worker = Worker(path, _worker_options(options, plan), outbox.flush)
+        worker = Worker(path, _worker_options(options, plan), outbox.flush, stop)
         try:
             worker.wait_ready()
             special = {piece.decode("utf-8", "replace"): token for token, piece in worker.model.controls.items()}
@@ -284,8 +306,10 @@ class LlamaEngine:
         own = context.tokens if context.model == self._info.fingerprint else ()
         tokens = list(own) or self._prompt(context, reserve=1)
 
+        buffers = self.worker.tree.swap.buffers
+
         def take(lease: Lease) -> tuple[int, State]:
-            return lease.read, self.worker.processor.save(lease.sequence) if lease.read else np.empty(0, np.uint8)
+            return lease.read, self.worker.processor.save(lease.sequence, buffers) if lease.read else buffers.take(0)
 
         read, state = await self.on_worker(lambda: self.worker.prefetch(tokens, "", take))
         known = replace(context, tokens=tuple(tokens[:read]), model=self._info.fingerprint) if read else context
@@ -297,6 +321,8 @@ class LlamaEngine:
                 f"The context could not be saved to {str(path)!r}: {error.strerror or error}.",
                 hint="Free some disk space or choose another folder.",
             ) from error
+        finally:
+            buffers.give(state)
 
     async def restore(self, path: Path, /) -> Context:
         """Bring back what `save` wrote. State of other weights is ignored: its messages are read again.
@@ -304,7 +330,8 @@ class LlamaEngine:
         Raises:
             StorageError: The file is missing, damaged or not one of these.
         """
-        data = await asyncio.to_thread(read_checked, path)
+        buffers = self.worker.tree.swap.buffers
+        data = await asyncio.to_thread(read_checked, path, buffers)
         if data is None:
             raise StorageError(f"{str(path)!r} is missing or damaged.", hint="The conversation is read again instead.")
         size = int.from_bytes(data[:8].tobytes(), "little")
@@ -314,6 +341,7 @@ class LlamaEngine:
         if context.model == self._info.fingerprint and context.tokens:
             state = data[8 + size :]
             await self.on_worker(lambda: self.worker.put_state(list(context.tokens), state))
+        buffers.give(data)
         return context
 
     async def pulse(self) -> None:
@@ -444,6 +472,12 @@ class _Stream:
         )
 
 
+def _discard(loaded: Future[LlamaEngine]) -> None:
+    """Free an engine that nobody waits for any more."""
+    if loaded.exception() is None:
+        loaded.result().worker.close()
+
+
 def _settle(future: asyncio.Future[_T], result: _T) -> None:
     if not future.done():
         future.set_result(result)
@@ -503,6 +537,7 @@ def _info(header: GgufHeader, plan: Fit, worker: Worker, chat: ChatFormat, optio
         template=chat.source,
         tool_format=chat.tool_format,
         capabilities=capabilities,
+        parameters=header.parameters,
         details={
             "file": str(header.path),
             "quantization": header.file_type,

@@ -15,11 +15,9 @@ from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import xxhash
 
-State = npt.NDArray[np.uint8]
+from llmos.engine.llama.buffers import Buffers, State
 
 _UNWRITTEN_BYTES = 256 << 20  # what waits for a slow disk is RAM too: beyond this, states are lost instead
 _HEADER = struct.Struct("<8sQ16s")
@@ -32,15 +30,9 @@ def write_checked(path: Path, *parts: State) -> None:
     Raises:
         OSError: The disk is full or the folder can't be written; no part of the file stays.
     """
-    hasher = xxhash.xxh3_128()
-    for part in parts:
-        hasher.update(part.data)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_HEADER.pack(_MAGIC, sum(len(part) for part in parts), hasher.digest()))
-            for part in parts:
-                file.write(part.data)
+        _fill(handle, *parts)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -48,23 +40,40 @@ def write_checked(path: Path, *parts: State) -> None:
         raise
 
 
-def read_checked(path: Path) -> State | None:
-    """What `write_checked` wrote; None if the file is missing, cut or changed."""
+def _fill(handle: int, *parts: State) -> None:
+    """Write parts after their length and checksum, in place of what the file held, and close it."""
+    hasher = xxhash.xxh3_128()
+    for part in parts:
+        hasher.update(part.data)
+    with os.fdopen(handle, "wb") as file:
+        file.write(_HEADER.pack(_MAGIC, sum(len(part) for part in parts), hasher.digest()))
+        for part in parts:
+            file.write(part.data)
+        file.truncate()
+
+
+def read_checked(path: Path, buffers: Buffers | None = None) -> State | None:
+    """What `write_checked` wrote, in a block of `buffers`; None if the file is missing, cut or changed."""
+    buffers = buffers or Buffers()
     try:
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError:
+        with path.open("rb", buffering=0) as file:
+            magic, length, digest = _HEADER.unpack(file.read(_HEADER.size))
+            if magic != _MAGIC or length != os.fstat(file.fileno()).st_size - _HEADER.size:
+                return None
+            body = buffers.take(length)
+            read = file.readinto(body.data)
+    except (OSError, struct.error, MemoryError):
         return None
-    if len(data) < _HEADER.size:
-        return None
-    magic, length, digest = _HEADER.unpack(data[: _HEADER.size].tobytes())
-    body = data[_HEADER.size :]
-    if magic != _MAGIC or length != len(body) or xxhash.xxh3_128(body.data).digest() != digest:
-        return None
-    return body
+    if read == length and xxhash.xxh3_128(body.data).digest() == digest:
+        return body
+    buffers.give(body)
+    return None
 
 
 class Swap:
     """Swapped states by key.
+
+    One file whose state came back is kept to be written over: its pages are in memory already.
 
     Args:
         folder: Where files go; None keeps nothing on disk. A folder of this process's own is made in it.
@@ -73,11 +82,13 @@ class Swap:
     """
 
     def __init__(self, folder: Path | None, *, ram_bytes: int, disk_bytes: int) -> None:
+        self.buffers = Buffers()
         self._ram: OrderedDict[int, State] = OrderedDict()
         self._disk: OrderedDict[int, tuple[Path, int, Future[bool]]] = OrderedDict()
         self._ram_budget, self._disk_budget = ram_bytes, disk_bytes
         self.ram_bytes = self.disk_bytes = 0
         self._next = 0
+        self._spare: Path | None = None
         self._folder = _own_folder(folder) if folder is not None and disk_bytes > 0 else None
         self._writer = ThreadPoolExecutor(1, "llmos-swap") if self._folder else None
 
@@ -111,8 +122,11 @@ class Swap:
             return None
         path, size, written = self._disk.pop(key)
         self.disk_bytes -= size
-        state = read_checked(path) if written.result() else None
-        path.unlink(missing_ok=True)
+        state = read_checked(path, self.buffers) if written.result() else None
+        if self._spare is None:
+            self._spare = path
+        else:
+            path.unlink(missing_ok=True)
         return state
 
     def drop(self, key: int) -> None:
@@ -120,6 +134,7 @@ class Swap:
         state = self._ram.pop(key, None)
         if state is not None:
             self.ram_bytes -= len(state)
+            self.buffers.give(state)
         elif key in self._disk:
             self._unlink(*self._disk.pop(key))
 
@@ -138,31 +153,36 @@ class Swap:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _to_disk(self, key: int, state: State) -> None:
-        if self._writer is None or self._folder is None or len(state) > self._disk_budget:
-            return
         unwritten = sum(size for _, size, written in self._disk.values() if not written.done())
-        if unwritten and unwritten + len(state) > _UNWRITTEN_BYTES:
+        late = unwritten and unwritten + len(state) > _UNWRITTEN_BYTES
+        if self._writer is None or self._folder is None or len(state) > self._disk_budget or late:
+            self.buffers.give(state)
             return
         while self.disk_bytes + len(state) > self._disk_budget:
             _, oldest = self._disk.popitem(last=False)
             self._unlink(*oldest)
         path = self._folder / f"{key}.kv"
-        self._disk[key] = (path, len(state), self._writer.submit(_try_write, path, state))
+        spare, self._spare = self._spare, None
+        self._disk[key] = (path, len(state), self._writer.submit(self._write, path, state, spare))
         self.disk_bytes += len(state)
+
+    def _write(self, path: Path, state: State, spare: Path | None) -> bool:
+        """Write a swap file, over one that nobody needs; a full disk only means that the state is read again."""
+        try:
+            if spare is not None:
+                spare.replace(path)
+            _fill(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), state)
+        except OSError:
+            path.unlink(missing_ok=True)
+            return False
+        finally:
+            self.buffers.give(state)
+        return True
 
     def _unlink(self, path: Path, size: int, written: Future[bool]) -> None:
         self.disk_bytes -= size
         if self._writer is not None and not written.cancel():
             self._writer.submit(path.unlink, missing_ok=True)
-
-
-def _try_write(path: Path, state: State) -> bool:
-    """Write a swap file; a full disk only means that the state is read again."""
-    try:
-        write_checked(path, state)
-    except OSError:
-        return False
-    return True
 
 
 def _own_folder(parent: Path) -> Path | None:

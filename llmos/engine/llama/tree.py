@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from llmos.engine.llama.buffers import Buffers, State
 from llmos.engine.llama.swap import Swap
 from llmos.errors import EngineError
 
@@ -25,7 +26,6 @@ _MANY_NODES = 64
 IDLE_CELLS = 256  # llama.cpp rounds the cells that attention looks at up to a multiple of this
 
 Tokens = npt.NDArray[np.int32]
-State = npt.NDArray[np.uint8]
 
 
 class Cells(Protocol):
@@ -33,7 +33,7 @@ class Cells(Protocol):
 
     def copy(self, source: int, target: int, start: int = 0, end: int = -1) -> None: ...
     def remove(self, sequence: int, start: int = 0, end: int = -1) -> None: ...
-    def save(self, sequence: int) -> State: ...
+    def save(self, sequence: int, buffers: Buffers) -> State: ...
     def load(self, sequence: int, data: State) -> bool: ...
 
 
@@ -325,7 +325,7 @@ class PrefixTree:
 
     def _swap_out(self, node: Node) -> None:
         try:
-            node.key = self.swap.put(self._cells.save(node.sequence))
+            node.key = self.swap.put(self._cells.save(node.sequence, self.swap.buffers))
         except (EngineError, MemoryError):  # its tokens are read again
             node.key = 0
         self._leave_cells(node)
@@ -364,7 +364,10 @@ class PrefixTree:
             return False
         state = self.swap.take(node.key)
         node.key = 0
-        if state is None or not self._cells.load(sequence, state):
+        loaded = state is not None and self._cells.load(sequence, state)
+        if state is not None:
+            self.swap.buffers.give(state)
+        if not loaded:
             self._cells.remove(sequence)
             self._free.append(sequence)
             return False

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from llmos.engine.llama.binding import Adapter, Batch, KvType, Model, Processor
+from llmos.engine.llama.buffers import State
 from llmos.engine.llama.constraint import Constraints, Matcher
 from llmos.engine.llama.jobs import GenerateJob, Job, Parts
 from llmos.engine.llama.pace import Pace
 from llmos.engine.llama.scheduler import HEADROOM, Scheduler, Ticket
-from llmos.engine.llama.swap import State, Swap
+from llmos.engine.llama.swap import Swap
 from llmos.engine.llama.tree import Lease, PrefixTree, as_tokens, common_prefix
 from llmos.errors import EngineClosed, EngineError, LlmosError, ModelNotFound, OutOfMemory
 from llmos.messages import Constraint
@@ -74,11 +75,14 @@ class Worker:
     Args:
         path: A GGUF file whose header has been checked.
         flush: Called after each step, so that what sinks collected is passed on at once.
+        stop: Set by another thread to have loading given up, which `wait_ready` tells as `EngineClosed`.
     """
 
-    def __init__(self, path: Path, options: WorkerOptions, flush: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, options: WorkerOptions, flush: Callable[[], None], stop: threading.Event | None = None
+    ) -> None:
         self.options = options
-        self._path, self._flush = path, flush
+        self._path, self._flush, self._stop = path, flush, stop
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._ready = threading.Event()
         self._failure: LlmosError | None = None
@@ -210,7 +214,7 @@ class Worker:
         options = self.options
         self._adapters: dict[str, Adapter] = {}
         self._closers: list[Callable[[], None]] = []
-        self.model = Model(self._path, gpu_layers=options.gpu_layers, repack=options.repack)
+        self.model = Model(self._path, gpu_layers=options.gpu_layers, repack=options.repack, stop=self._stop)
         self._closers.append(self.model.close)
         self.processor = Processor(
             self.model,

@@ -12,8 +12,7 @@ from typing import cast
 
 import llguidance
 
-from llmos.engine.grammar import to_grammar
-from llmos.errors import ConstraintError
+from llmos.engine.grammar import to_grammar, unusable
 from llmos.messages import Constraint, JsonSchema
 
 
@@ -31,10 +30,7 @@ class Checker:
         self._constraint = constraint
         self._matcher = llguidance.LLMatcher(_tokenizer(), to_grammar(constraint, lenient=True), log_level=0)
         if self._matcher.is_error():
-            raise ConstraintError(
-                f"The {constraint.kind} constraint can't be used: {self._matcher.get_error().strip()}",
-                hint="Correct it; it must be in the form that llguidance documents.",
-            )
+            raise unusable(constraint, self._matcher.get_error())
 
     def accepts(self, text: str) -> bool:
         """Whether a whole answer keeps it."""

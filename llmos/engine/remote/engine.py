@@ -52,6 +52,8 @@ class RemoteEngine:
         kind: What the server is, where it does not tell; None asks it.
         logprobs: Ask for log-probabilities with every request: confidence is made of them.
         allow_plain_http: Send the key unencrypted to another machine.
+        input_price: What a million tokens of prompts cost there; for `EngineInfo`, from which budgets are charged.
+        output_price: What a million generated tokens cost there.
 
     Raises:
         ConfigError: The address, the key or an option can't be used.
@@ -70,6 +72,8 @@ class RemoteEngine:
         kind: ServerKind | None = None,
         logprobs: bool = True,
         allow_plain_http: bool = False,
+        input_price: float = 0.0,
+        output_price: float = 0.0,
     ) -> None:
         if not model or retries < 0 or concurrency < 1:
             raise ConfigError(
@@ -79,7 +83,14 @@ class RemoteEngine:
         self._address = Address.of(base_url, api_key=api_key, allow_plain_http=allow_plain_http)
         check_real_model_allowed(self._address.base)
         kind = kind or _known_kind(self._address)
-        self._server = Server(model, self._address.base, kind, completion_tokens=kind == "openai")
+        self._server = Server(
+            model,
+            self._address.base,
+            kind,
+            completion_tokens=kind == "openai",
+            input_price=input_price,
+            output_price=output_price,
+        )
         self._lifetime = Lifetime(model)
         self._gate = Gate(concurrency, self._lifetime)
         self._transport = Transport(

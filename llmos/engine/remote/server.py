@@ -67,6 +67,7 @@ class Server:
         formats_refused: Ways of constraining an answer that it does not take.
         completion_tokens: Whether the limit is called `max_completion_tokens`, as at OpenAI since 2024.
         probed: Whether it has been asked.
+        input_price, output_price: See `EngineInfo`.
     """
 
     model: str
@@ -80,6 +81,8 @@ class Server:
     completion_tokens: bool = False
     gives_logprobs: bool = False
     probed: bool = False
+    input_price: float = 0.0
+    output_price: float = 0.0
 
     @property
     def gives_ids(self) -> bool:
@@ -108,6 +111,8 @@ class Server:
             tool_format="remote",
             capabilities=frozenset(capabilities),
             details=details,
+            input_price=self.input_price,
+            output_price=self.output_price,
         )
 
     def refuse(self, names: Collection[str]) -> None:

@@ -1,7 +1,7 @@
 """Runs `tune_worker` in child processes: what llama.cpp does there can end the child, never this process.
 
 Knows no race and no cache. Every child has a time limit, dies with this process, and is killed by whatever ends the
-wait for it, Ctrl-C included.
+wait for it: an exception, or an event that is set.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +35,7 @@ FORMATS: Mapping[str, tuple[int, float]] = {
 
 _TEXT = Path(__file__).with_name("tune_text.txt")
 _GIGABYTE = 1_000_000_000
+_LOOK_SECONDS = 0.1
 
 
 def quantize(header: GgufHeader, target: Path, name: str, *, threads: int) -> None:
@@ -45,15 +48,17 @@ def quantize(header: GgufHeader, target: Path, name: str, *, threads: int) -> No
     _run(job, f"making {name} of {header.path.name!r}", seconds=_patience(header))
 
 
-def requantize(header: GgufHeader, target: Path, name: str, *, limit: int, threads: int) -> tuple[float, float]:
+def requantize(
+    header: GgufHeader, target: Path, name: str, *, limit: int, threads: int, stop: threading.Event | None = None
+) -> tuple[float, float]:
     """Write a model in another format; the perplexities of both over the first `limit` tokens of the text.
 
     Raises:
-        EngineCrashed: llama.cpp could not.
+        EngineCrashed: llama.cpp could not, or it was told to stop.
     """
     job = ["requantize", str(header.path), str(target), "--ftype", str(FORMATS[name][0]), "--threads", str(threads)]
     job += ["--text", str(_TEXT), "--limit", str(limit)]
-    figures = _run(job, f"making {name} of {header.path.name!r}", seconds=_patience(header))
+    figures = _run(job, f"making {name} of {header.path.name!r}", seconds=_patience(header), stop=stop)
     return figures["before"], figures["after"]
 
 
@@ -74,7 +79,7 @@ def _patience(header: GgufHeader) -> float:
     return 300 + 600 * header.parameters / _GIGABYTE
 
 
-def _run(job: Sequence[str], what: str, *, seconds: float) -> Mapping[str, float]:
+def _run(job: Sequence[str], what: str, *, seconds: float, stop: threading.Event | None = None) -> Mapping[str, float]:
     """Run the worker to its end, or kill it. In a session of its own, so that Ctrl-C reaches the parent alone."""
     command = [sys.executable, "-P", "-m", "llmos.engine.store.tune_worker", *job]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
@@ -90,9 +95,7 @@ def _run(job: Sequence[str], what: str, *, seconds: float) -> Mapping[str, float
         except OSError as error:
             raise EngineCrashed(f"Can't start a process for {what}: {error}.") from error
         try:
-            code = child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise EngineCrashed(f"{what[0].upper()}{what[1:]} took over {seconds:,.0f} s and was stopped.") from None
+            code = _waited(child, what, seconds=seconds, stop=stop)
         finally:
             child.kill()
             child.wait()
@@ -104,6 +107,24 @@ def _run(job: Sequence[str], what: str, *, seconds: float) -> Mapping[str, float
             return _figures(out.read(), what)
         last = next((line.strip() for line in reversed(err.read().splitlines()) if line.strip()), "it said nothing")
         raise EngineCrashed(f"{what[0].upper()}{what[1:]} failed ({_ending(code)}): {last}")
+
+
+def _waited(child: subprocess.Popen[bytes], what: str, *, seconds: float, stop: threading.Event | None) -> int:
+    """A child's exit code.
+
+    Raises:
+        EngineCrashed: It takes too long, or was told to stop.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return child.wait(_LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        if stop is not None and stop.is_set():
+            raise EngineCrashed(f"{what[0].upper()}{what[1:]} was stopped.")
+        if time.monotonic() > end:
+            raise EngineCrashed(f"{what[0].upper()}{what[1:]} took over {seconds:,.0f} s and was stopped.")
 
 
 def _figures(text: str, what: str) -> Mapping[str, float]:

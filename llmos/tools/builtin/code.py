@@ -88,7 +88,7 @@ def code_tools(*, unsafe: bool = False) -> tuple[Tool[..., Any], Tool[..., Any]]
             if quick is not None:
                 return Output(quick)
         argv = [sys.executable, "-I", "-X", "utf8", "-c", _RUNNER, code]
-        return _report(await _confined(argv, access, unsafe=unsafe))
+        return report(await _confined(argv, access, unsafe=unsafe), SECONDS)
 
     @python.shows
     def show_python(code: str) -> str:  # pyright: ignore[reportUnusedFunction]
@@ -108,7 +108,7 @@ def code_tools(*, unsafe: bool = False) -> tuple[Tool[..., Any], Tool[..., Any]]
     )
     async def shell(access: Access, command: Annotated[str, "the command line", MinLen(1), MaxLen(2_000)]) -> Output:
         """Run a shell command in the workspace, such as wc, sort, git, make."""
-        return _report(await _confined(["/bin/sh", "-c", command], access, unsafe=unsafe))
+        return report(await _confined(["/bin/sh", "-c", command], access, unsafe=unsafe), SECONDS)
 
     @shell.shows
     def show_shell(command: str) -> str:  # pyright: ignore[reportUnusedFunction]
@@ -135,13 +135,13 @@ async def _confined(argv: list[str], access: Access, *, unsafe: bool) -> Complet
     )
 
 
-def _report(done: Completed) -> Output:
+def report(done: Completed, seconds: float) -> Output:
     """What a program printed, and how it ended if not well."""
     parts = [text for stream in (done.stdout, done.stderr) if (text := stream.decode("utf-8", "replace").rstrip("\n"))]
     if done.truncated:
         parts.append(f"(printed {done.truncated:,} bytes more, which were dropped)")
     if done.timed_out:
-        parts.append(f"(stopped after {SECONDS:g} s)")
+        parts.append(f"(stopped after {seconds:g} s)")
     elif done.limit in ("memory", "output", "processes"):
         parts.append(f"(stopped: it reached its limit of {done.limit})")
     elif done.returncode < 0:

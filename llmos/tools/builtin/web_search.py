@@ -1,20 +1,22 @@
 """The web search tool, over one of several search engines behind one protocol.
 
-Which one is a setting: `LLMOS_SEARCH` is the address of a SearXNG server, or `brave` or `tavily` with a key in
-`LLMOS_SEARCH_KEY`. Knows of no engine that needs neither.
+Which one is a setting: `search` is the address of a SearXNG server, or `brave` or `tavily`, whose key is the secret of
+that name or what `search_key` says. Knows of no engine that needs neither, and keeps no key.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, cast
 from urllib.parse import urlencode, urlsplit
 
 from annotated_types import MaxLen, MinLen
 
+from llmos.config import Settings, load_settings
+from llmos.errors import ConfigError, Denied
+from llmos.kernel.protocols import Access
 from llmos.tools.html import read_html
 from llmos.tools.output import Output
 from llmos.tools.secrets import HANDLE
@@ -24,8 +26,10 @@ from llmos.tools.web import Page, fetch
 MAX_HITS = 6
 MAX_SNIPPET = 300
 HOW_TO = (
-    "No search engine is set up. Set LLMOS_SEARCH to the address of a SearXNG server with JSON enabled, or to 'brave' "
-    "or 'tavily' with its API key in LLMOS_SEARCH_KEY."
+    "No search engine is set up. Write into the settings file, or set as LLMOS_SEARCH: search = the address of a "
+    "SearXNG server with JSON enabled, or 'brave' or 'tavily' with its API key kept by "
+    "`llmos secret set brave --tool web_search --host api.search.brave.com` "
+    "or `llmos secret set tavily --tool web_search --host api.tavily.com`."
 )
 
 
@@ -110,35 +114,40 @@ class Tavily:
         return _hits(_records(page, "results"), "content", count)
 
 
-def provider_from(environment: Mapping[str, str], *, secret: Callable[[str, str], str] | None = None) -> Provider:
+def provider_from(settings: Settings, *, secret: Callable[[str, str], str]) -> Provider:
     """The search engine that is set up.
 
     Args:
-        environment: `LLMOS_SEARCH`, `LLMOS_SEARCH_KEY`.
+        settings: `search`, `search_key`.
         secret: Turns a `secret://name` into the key, for the host it will be sent to.
 
     Raises:
-        Failed: None is; the message says how to set one up.
+        Failed: None is, or its key is missing; the message says how to set it up.
     """
-    chosen = environment.get("LLMOS_SEARCH", "").strip()
-    key = environment.get("LLMOS_SEARCH_KEY", "").strip()
+    chosen = settings.search
     if chosen.startswith(("http://", "https://")):
         return SearXNG(chosen)
-    if chosen.lower() not in ("brave", "tavily"):
+    if chosen not in ("brave", "tavily"):
         raise Failed(HOW_TO)
-    engine = Brave if chosen.lower() == "brave" else Tavily
-    if HANDLE.fullmatch(key):
-        if not secret:
-            raise Failed(f"{key} can't be looked up here. Put the key itself into LLMOS_SEARCH_KEY.")
-        key = secret(key, urlsplit(engine("").address).hostname or "")
-    if not key:
-        raise Failed(f"LLMOS_SEARCH is {chosen!r}, and its key is missing. Put it into LLMOS_SEARCH_KEY.")
-    return engine(key)
+    engine = Brave if chosen == "brave" else Tavily
+    key = settings.search_key.strip() or f"secret://{chosen}"
+    handle = HANDLE.fullmatch(key)
+    if handle is None:
+        return engine(key)
+    host = urlsplit(engine("").address).hostname or ""
+    try:
+        return engine(secret(key, host))
+    except (ConfigError, Denied) as error:
+        hint = f"Set it: llmos secret set {handle[1]} --tool web_search --host {host}"
+        raise Failed(f"The key of the search engine {chosen!r} can't be had: {error.message} {hint}") from error
 
 
 def search_tool(provider: Callable[[], Provider]) -> Tool[..., Any]:
     """`web_search` over a provider, which is asked for at each call."""
+    return _search_tool(lambda access: provider())
 
+
+def _search_tool(provider: Callable[[Access], Provider]) -> Tool[..., Any]:
     @tool(
         name="web_search",
         effect="external",
@@ -151,9 +160,9 @@ def search_tool(provider: Callable[[], Provider]) -> Tool[..., Any]:
             ("who won the last World Cup?", {"query": "winner of the last World Cup"}),
         ),
     )
-    async def web_search(query: Annotated[str, "a few words", MinLen(1), MaxLen(200)]) -> Output:
+    async def web_search(access: Access, query: Annotated[str, "a few words", MinLen(1), MaxLen(200)]) -> Output:
         """Search the web, the internet, for news, facts and pages."""
-        hits = await provider().search(query, count=MAX_HITS)
+        hits = await provider(access).search(query, count=MAX_HITS)
         if not hits:
             return Output("Nothing was found.", [])
         rows = [f"{number}. {hit.title}\n   {hit.url}\n   {hit.snippet}" for number, hit in enumerate(hits, 1)]
@@ -201,4 +210,4 @@ def _plain(text: object, limit: int) -> str:
     return words if len(words) <= limit else f"{words[: limit - 1]}…"
 
 
-web_search = search_tool(lambda: provider_from(os.environ))
+web_search = _search_tool(lambda access: provider_from(load_settings(), secret=access.secret))

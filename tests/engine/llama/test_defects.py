@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -17,9 +18,10 @@ import pytest
 
 from llmos.engine.llama import LlamaEngine, LlamaOptions
 from llmos.engine.llama.binding import Batch, Model
+from llmos.engine.llama.buffers import Buffers, State
 from llmos.engine.llama.draft import Drafter
 from llmos.engine.llama.scheduler import Scheduler, Ticket
-from llmos.engine.llama.swap import State, Swap
+from llmos.engine.llama.swap import Swap
 from llmos.engine.llama.tree import PrefixTree, as_tokens
 from llmos.errors import EngineClosed, EngineError
 from llmos.events import Finished, Token
@@ -393,7 +395,7 @@ def test_state_that_cannot_be_saved_is_read_again(monkeypatch: pytest.MonkeyPatc
     cells, tree = trees.make_tree()
     trees.run(cells, tree, [1] * 20)
 
-    def save(_: int) -> State:
+    def save(_: int, __: Buffers) -> State:
         raise MemoryError
 
     monkeypatch.setattr(cells, "save", save)
@@ -418,10 +420,11 @@ def test_a_disk_that_is_too_slow_does_not_fill_the_ram(tmp_path: Path, monkeypat
     gate = threading.Event()
     monkeypatch.setattr("llmos.engine.llama.swap._UNWRITTEN_BYTES", 20)
 
-    def write(path: Path, state: State) -> bool:
-        return gate.wait(60)
+    def fill(handle: int, *parts: State) -> None:
+        os.close(handle)
+        gate.wait(60)
 
-    monkeypatch.setattr("llmos.engine.llama.swap._try_write", write)
+    monkeypatch.setattr("llmos.engine.llama.swap._fill", fill)
     swap = Swap(tmp_path, ram_bytes=0, disk_bytes=1000)
     keys = [swap.put(np.zeros(9, dtype=np.uint8)) for _ in range(5)]
     assert [swap.has(key) for key in keys] == [True, True, False, False, False]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmos.engine.llama.buffers import Buffers
 from llmos.engine.llama.draft import LENGTH, Drafter
 from llmos.engine.llama.pace import Pace
 from llmos.engine.llama.swap import Swap, read_checked, write_checked
@@ -151,13 +152,9 @@ def test_swap_without_a_folder_that_can_be_made_only_loses(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_loses_state_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_state_and_nothing_else(tmp_path: Path) -> None:
     swap = Swap(tmp_path, ram_bytes=10, disk_bytes=1000)
-
-    def mkstemp(**_: object) -> tuple[int, str]:
-        return os.open("/dev/full", os.O_WRONLY), str(tmp_path / "full")
-
-    monkeypatch.setattr("tempfile.mkstemp", mkstemp)
+    (next(tmp_path.iterdir()) / "1.kv").symlink_to("/dev/full")
     key = swap.put(state(60))
     swap.flush()
     assert swap.take(key) is None
@@ -195,3 +192,41 @@ async def test_background_work_gives_its_result_and_its_errors() -> None:
     assert await in_background(sum, [1, 2, 3]) == 6
     with pytest.raises(ZeroDivisionError):
         await in_background(lambda: 1 / 0)
+
+
+def test_a_block_that_was_given_back_serves_the_next_state_of_about_its_size() -> None:
+    buffers = Buffers(limit=8 << 20)
+    first = buffers.take(2 << 20)
+    address = first.ctypes.data
+    buffers.give(first)
+    assert buffers.take(1 << 20).ctypes.data != address, "half of it would be wasted"
+    second = buffers.take((2 << 20) - 10)
+    assert (second.ctypes.data, second.size) == (address, (2 << 20) - 10)
+    assert buffers.take(2 << 20).ctypes.data != address, "it is in use"
+
+
+def test_blocks_kept_for_later_are_bounded_and_small_ones_are_not_kept() -> None:
+    buffers = Buffers(limit=4 << 20)
+    blocks = [buffers.take(2 << 20) for _ in range(4)]
+    for block in blocks:
+        buffers.give(block)
+    buffers.give(buffers.take(100))
+    again = {buffers.take(2 << 20).ctypes.data for _ in range(4)}
+    assert len(again & {block.ctypes.data for block in blocks[2:]}) == 2
+    assert buffers.kept_bytes == 0
+
+
+def test_a_state_that_comes_back_from_disk_twice_takes_the_same_memory(tmp_path: Path) -> None:
+    swap = Swap(tmp_path, ram_bytes=0, disk_bytes=8 << 20)
+    state = swap.buffers.take(2 << 20)
+    state[:] = 7
+    address = state.ctypes.data
+    for _ in range(2):
+        key = swap.put(state)
+        swap.flush()
+        back = swap.take(key)
+        assert back is not None
+        assert (back == 7).all()
+        assert back.ctypes.data == address
+        state = back
+    swap.close()

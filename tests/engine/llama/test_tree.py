@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from llmos.engine.llama.swap import State, Swap
+from llmos.engine.llama.buffers import Buffers, State
+from llmos.engine.llama.swap import Swap
 from llmos.engine.llama.tree import Lease, PrefixTree, as_tokens
 
 
@@ -44,9 +45,12 @@ class FakeCells:
         }
         self._collect()
 
-    def save(self, sequence: int) -> State:
+    def save(self, sequence: int, buffers: Buffers) -> State:
         content = {position: self.cells[cell] for position, cell in self.sequences.get(sequence, {}).items()}
-        return np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
+        data = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
+        block = buffers.take(data.size)
+        block[:] = data
+        return block
 
     def load(self, sequence: int, data: State) -> bool:
         for position, tokens in json.loads(data.tobytes()).items():
