@@ -18,8 +18,9 @@ Kind = Literal["write", "sync"]
 _CODES = {"write": 778, "sync": 1034}  # SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC
 _FULL = 13  # SQLITE_FULL
 
+# the name as a pointer: SQLite keeps it, and a copy in bytes would be gone
 _OPEN = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_int)
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_int)
 )
 _WRITE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64)
 _SYNC = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
@@ -89,7 +90,7 @@ class _Disk:
         self.vfs.name, self.vfs.next = b"faulty", None
         self.vfs.open = ctypes.cast(self._open, ctypes.c_void_p)
 
-    def _opened(self, _: int, name: bytes, file: int, flags: int, flags_out: Any) -> int:  # noqa: ANN401
+    def _opened(self, _: int, name: int, file: int, flags: int, flags_out: Any) -> int:  # noqa: ANN401
         real = ctypes.cast(self.real.contents.open, _OPEN)
         code = real(ctypes.addressof(self.real.contents), name, file, flags, flags_out)
         place = ctypes.cast(file, ctypes.POINTER(ctypes.c_void_p))
