@@ -209,25 +209,34 @@ async def _swap_out_and_in(ours: LlamaEngine, tokens: list[int]) -> float:
 
 
 def conversations() -> list[Row]:
-    """Three interleaved conversations: time to first token at turn 5."""
+    """Three interleaved conversations: time to first token at turn 5, with long messages and with long answers.
+
+    The new message is read in any case: the less of the conversation it is, the more it helps to keep the rest.
+    """
     peer = llama_cpp.Llama(str(tuned()), n_ctx=8192, n_threads=threads(), n_threads_batch=threads(), verbose=False)
+    rows: list[Row] = []
     with engine() as ours:
-        pairs = paired(
-            lambda: run(_converse(ours)),
-            lambda: run(ours.on_worker(lambda: peers.converse_with_llama(peer, fresh))),
-            repeats=REPEATS,
-        )
+        for words, tokens in ((60, 16), (15, 64)):
+            pairs = paired(
+                lambda words=words, tokens=tokens: run(_converse(ours, words, tokens)),
+                lambda words=words, tokens=tokens: run(
+                    ours.on_worker(lambda: peers.converse_with_llama(peer, fresh, words, tokens))
+                ),
+            )
+            name = f"3 interleaved conversations, first token of turn 5, messages of {words} words, answers of {tokens}"
+            rows.append(pairs.row(name, "s", "llama_cpp.Llama", "≤ 0.12"))
     peer.close()
-    return [pairs.row("3 interleaved conversations, first token of turn 5", "s", "llama_cpp.Llama", "≤ 0.12")]
+    return rows
 
 
-async def _converse(ours: LlamaEngine) -> float:
+async def _converse(ours: LlamaEngine, words: int, tokens: int) -> float:
     contexts = [Context(messages=(Message("system", fresh(60)),)) for _ in range(3)]
     firsts: list[float] = []
     for turn in range(5):
         for number, context in enumerate(contexts):
-            asked = context.add(Message("user", fresh(60)))
-            done = await collect(ours, Generate(context=asked, max_tokens=16, sampling=Sampling(temperature=0)))
+            asked = context.add(Message("user", fresh(words)))
+            request = Generate(context=asked, max_tokens=tokens, sampling=Sampling(temperature=0))
+            done = await collect(ours, request)
             contexts[number] = done.finished.context
             if turn == 4:
                 firsts.append(done.first)

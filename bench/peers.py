@@ -25,16 +25,21 @@ def generate_with_llama(peer: llama_cpp.Llama, tokens: list[int], count: int) ->
     return count / (time.perf_counter() - start)
 
 
-def converse_with_llama(peer: llama_cpp.Llama, fresh: Callable[[int], str]) -> float:
-    """Three interleaved conversations of five turns with `Llama`: mean seconds to the first token of turn 5."""
+def converse_with_llama(peer: llama_cpp.Llama, fresh: Callable[[int], str], words: int, tokens: int) -> float:
+    """Three interleaved conversations of five turns with `Llama`: mean seconds to the first token of turn 5.
+
+    Args:
+        words: Of each message.
+        tokens: Of each answer.
+    """
     conversations: list[list[Any]] = [[{"role": "system", "content": fresh(60)}] for _ in range(3)]
     firsts: list[float] = []
     for turn in range(5):
         for messages in conversations:
-            messages.append({"role": "user", "content": fresh(60)})
+            messages.append({"role": "user", "content": fresh(words)})
             start = time.perf_counter()
             first, answer = 0.0, ""
-            chunks: Any = peer.create_chat_completion(messages, stream=True, max_tokens=16, temperature=0.0)
+            chunks: Any = peer.create_chat_completion(messages, stream=True, max_tokens=tokens, temperature=0.0)
             for chunk in chunks:
                 piece = chunk["choices"][0]["delta"].get("content")
                 if piece:

@@ -86,7 +86,20 @@ async def _open_llama(model: ModelFile, options: EngineOptions) -> Engine:
 
 
 async def _prepared(model: ModelFile) -> Path:
-    """The file to run: of the embedded model the form that is fastest here, made in seconds on first use."""
+    """The file to run: of the embedded model the form that is fastest here, made in seconds on first use, as is the
+    choice of how attention is computed."""
+    from llmos.engine.store import attention
+
+    stop = threading.Event()
+    try:
+        path = await _fastest(model, stop)
+        await asyncio.to_thread(attention.decide, stop=stop)
+        return path
+    finally:
+        stop.set()
+
+
+async def _fastest(model: ModelFile, stop: threading.Event) -> Path:
     if model.source != "builtin":
         return model.path
     from llmos.engine.store.builtin import find
@@ -95,8 +108,4 @@ async def _prepared(model: ModelFile) -> Path:
     shipped = find().path
     if model.path != shipped:
         return model.path
-    stop = threading.Event()
-    try:
-        return await asyncio.to_thread(quick_default, shipped, stop=stop)
-    finally:
-        stop.set()
+    return await asyncio.to_thread(quick_default, shipped, stop=stop)

@@ -477,7 +477,8 @@ class Journal:
 
     def _link(self, run: str, path: str, number: int, kind: str, what: str, digest: bytes) -> None:
         """Append to the audit chain, within the commit under way."""
-        end = self._one("SELECT number, chain FROM audit ORDER BY number DESC LIMIT 1", (), "ib") or (0, GENESIS)
+        last = "SELECT number, chain FROM audit ORDER BY number DESC LIMIT 1"
+        end = self._end or self._one(last, (), "ib") or (0, GENESIS)
         row = f"{self._clock():.6f} {run} {path} {number} {kind} {what} {digest.hex()}".encode()
         chain = link(end[1], row)
         self._database.execute("INSERT INTO audit (number, row, chain) VALUES (?, ?, ?)", (end[0] + 1, row, chain))
@@ -492,6 +493,7 @@ class Journal:
                 self._database.execute(f"PRAGMA synchronous={'FULL' if synchronous else 'NORMAL'}")
                 self._synchronous = synchronous
             self._database.execute("BEGIN IMMEDIATE")
+            self._end = None  # another process may have gone on with the chain
             try:
                 yield self._database
                 self._database.execute("COMMIT")

@@ -64,12 +64,15 @@ def fits(row: tuple[Any, ...], shape: str) -> bool:
     return all(type(value) in _TYPES[kind] for value, kind in zip(row, shape, strict=True))
 
 
+# made once: `json.dumps` makes one for every text
+_PLAIN = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+_ESCAPED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+
+
 def canonical(value: object) -> str:
     """JSON in one form only: keys sorted, no spaces."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    if text.isascii() or _is_unicode(text):
-        return text
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    text = _PLAIN.encode(value)
+    return text if text.isascii() or _is_unicode(text) else _ESCAPED.encode(value)
 
 
 def _is_unicode(text: str) -> bool:

@@ -510,7 +510,8 @@ class System:
     def run_folder(self, run: str) -> Path:
         """A run's own folder."""
         folder = self._folder / run
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not folder.is_dir():  # most often it is there, and making what is there costs three times as much
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
     @contextmanager

@@ -223,11 +223,14 @@ class Processor:
         cells: Tokens all sequences together may hold; a shared token counts once (unified KV).
         rows: Most rows of one decode.
         threads: Threads for the forward pass.
+        flash: Whether to use flash attention where plain attention is possible too.
     """
 
     sequences = _MAX_SEQUENCES
 
-    def __init__(self, model: Model, *, cells: int, rows: int, threads: int, kv_type: KvType = "f16") -> None:
+    def __init__(
+        self, model: Model, *, cells: int, rows: int, threads: int, kv_type: KvType = "f16", flash: bool = False
+    ) -> None:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = -(-max(cells, rows) // 256) * 256  # llama.cpp cuts the batch to a smaller context
         params.n_batch = params.n_ubatch = rows
@@ -238,10 +241,9 @@ class Processor:
         params.swa_full = True
         params.no_perf = True
         params.type_k = params.type_v = _GGML_TYPES[kv_type]
-        if kv_type != "f16":
+        if flash or kv_type != "f16":
             params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
         elif not model.on_gpu and params.n_ctx * rows * 4 * model.heads <= _SCORES_BYTES:
-            # on the CPU flash attention takes up to six times as long for steps of fewer than 64 rows
             params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         log.clear()
         self.pointer: Any = llama_cpp.llama_init_from_model(model.pointer, params)

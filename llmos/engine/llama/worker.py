@@ -45,6 +45,7 @@ class WorkerOptions:
         slots: Requests that run at once.
         threads: Threads of the forward pass.
         kv_type: Type of the KV cache.
+        flash: Use flash attention where plain attention is possible too.
         gpu_layers: Layers on the GPU.
         repack: Use llama.cpp's repacked weights and AMX kernels (see `probe`).
         step_seconds: A step with a prompt in it should take about this long, so that streams beside it go on.
@@ -59,6 +60,7 @@ class WorkerOptions:
     slots: int = 32
     threads: int = 1
     kv_type: KvType = "f16"
+    flash: bool = False
     gpu_layers: int = 0
     repack: bool = True
     step_seconds: float = 0.25
@@ -222,6 +224,7 @@ class Worker:
             rows=options.rows,
             threads=options.threads,
             kv_type=options.kv_type,
+            flash=options.flash,
         )
         self._closers.append(self.processor.close)
         self.batch = Batch(options.rows)

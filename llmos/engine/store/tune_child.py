@@ -36,6 +36,7 @@ FORMATS: Mapping[str, tuple[int, float]] = {
 _TEXT = Path(__file__).with_name("tune_text.txt")
 _GIGABYTE = 1_000_000_000
 _LOOK_SECONDS = 0.1
+_ATTENTION_SECONDS = 120.0
 
 
 def quantize(header: GgufHeader, target: Path, name: str, *, threads: int) -> None:
@@ -72,6 +73,16 @@ def measure(header: GgufHeader, file: Path, *, limit: int, speed: bool, hardware
     job += ["--gpu-layers", "999" if hardware.offload else "0"]
     job += ["--speed"] if speed else []
     return _run(job, f"measuring {file.name!r}", seconds=_patience(header))
+
+
+def compare_attention(path: Path, *, threads: int, stop: threading.Event | None = None) -> Mapping[str, float]:
+    """Seconds of a step with plain and with flash attention: `one_plain`, `one_flash`, `many_plain`, `many_flash`.
+
+    Raises:
+        EngineCrashed: llama.cpp could not, or it was told to stop.
+    """
+    job = ["attention", str(path), "--text", str(_TEXT), "--threads", str(threads)]
+    return _run(job, "comparing kinds of attention", seconds=_ATTENTION_SECONDS, stop=stop)
 
 
 def _patience(header: GgufHeader) -> float:

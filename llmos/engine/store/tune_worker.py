@@ -1,4 +1,4 @@
-"""The child process of `llmos.engine.store.tune`: requantizes a GGUF file, measures one, or both.
+"""The child process of `llmos.engine.store.tune` and `attention`: requantizes a GGUF file, measures one, or both.
 
 A process of its own, so that an assertion in llama.cpp ends this one and no other, and so that all its memory is gone
 when it ends. It prints one JSON object and exits; it also exits as soon as its standard input closes, which happens
@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from llmos.engine import amx
 PREFILL = 512
 STREAMS = 16
 ROUNDS = 3
+TURNS = 20
 LOGIT_ROWS = 128
 # ctypes structures and pointers have no useful static types
 llama: Any = llama_cpp.llama_cpp
@@ -82,13 +83,22 @@ class Rig:
             room = -count
 
     @contextmanager
-    def lane(self, *, cells: int, streams: int) -> Generator[Lane]:
-        """A fresh context of `cells` KV cells for `streams` sequences."""
+    def lane(self, *, cells: int, streams: int, flash: bool | None = None) -> Generator[Lane]:
+        """A fresh context of `cells` KV cells for `streams` sequences.
+
+        Args:
+            flash: Which kind of attention, over cells that all sequences share; None leaves both to llama.cpp.
+        """
         params = llama.llama_context_default_params()
         params.n_ctx = cells
         params.n_batch = params.n_ubatch = min(PREFILL, cells)
         params.n_seq_max = streams
         params.n_threads = params.n_threads_batch = self._threads
+        if flash is not None:
+            params.kv_unified = True
+            params.flash_attn_type = (
+                llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            )
         context = llama.llama_init_from_model(self._model, params)
         if not context:
             raise Failed(f"llama.cpp can't make a context of {cells} tokens")
@@ -178,6 +188,43 @@ def decode_speed(lane: Lane, tokens: Sequence[int], threads: int, *, streams: in
     return _fastest(lane, streams * steps, threads, prepare=lambda: step(0), job=job)
 
 
+def attention(path: Path, text: bytes, *, threads: int) -> dict[str, float]:
+    """Processor seconds of a step with plain and with flash attention: of one stream, and of many with texts of their
+    own. Processor time and turns, since on a busy machine the clock on the wall says little."""
+    rig = Rig(path, threads=threads, gpu_layers=0)
+    try:
+        tokens = rig.tokens(text)
+        if len(tokens) < PREFILL:
+            raise Failed("the text is too short")
+        figures: dict[str, float] = {}
+        with (
+            rig.lane(cells=1024, streams=STREAMS, flash=False) as plain,
+            rig.lane(cells=1024, streams=STREAMS, flash=True) as flash,
+        ):
+            lanes = {"plain": plain, "flash": flash}
+            for kind, streams, before in (("one", 1, 448), ("many", 12, 32)):
+                for name, seconds in _steps(lanes, tokens, streams=streams, before=before).items():
+                    figures[f"{kind}_{name}"] = seconds
+        return figures
+    finally:
+        rig.close()
+
+
+def _steps(lanes: Mapping[str, Lane], tokens: Sequence[int], *, streams: int, before: int) -> dict[str, float]:
+    """The cheapest of some steps on each lane, in turns; each stream has read `before` tokens."""
+    for lane in lanes.values():
+        lane.clear()
+        for stream in range(streams):
+            lane.decode([(tokens[position], position, stream) for position in range(before)], logits=False)
+    best = dict.fromkeys(lanes, float("inf"))
+    for position in range(before, before + TURNS):
+        for name, lane in lanes.items():
+            started = time.process_time()
+            lane.decode([(tokens[stream], position, stream) for stream in range(streams)], logits=True)
+            best[name] = min(best[name], time.process_time() - started)
+    return best
+
+
 def perplexity(lane: Lane, tokens: Sequence[int], *, window: int) -> float:
     """exp of the mean negative log-likelihood of each token given those before it in its window."""
     total, count = 0.0, 0
@@ -245,7 +292,7 @@ def _die_with_parent() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("job", choices=("quantize", "requantize", "measure"))
+    parser.add_argument("job", choices=("quantize", "requantize", "measure", "attention"))
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path, nargs="?")
     parser.add_argument("--threads", type=int, required=True)
@@ -262,6 +309,8 @@ def _run(job: argparse.Namespace) -> dict[str, float]:
         quantize(job.source, job.target, ftype=job.ftype, threads=job.threads)
         return {}
     text = job.text.read_bytes()
+    if job.job == "attention":
+        return attention(job.source, text, threads=job.threads)
     if job.job == "requantize":
         return requantize(job.source, job.target, text, ftype=job.ftype, threads=job.threads, limit=job.limit)
     return measure(job.source, text, threads=job.threads, gpu_layers=job.gpu_layers, speed=job.speed, limit=job.limit)

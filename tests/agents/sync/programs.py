@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llmos.agents.carrying import carry_out
+from llmos.agents.plan import Check, Plan, Subtask
 from llmos.agents.sync import (
     Barrier,
     Job,
@@ -164,10 +166,25 @@ async def meeting(process: Process) -> object:
     return await join(process, [await process.spawn(member, number) for number in range(3)])
 
 
+async def clerk(process: Process, task: str, inputs: dict[str, Any] | None = None) -> int:
+    """Pays the number in its task; a hundred more when an earlier attempt was not accepted."""
+    return await pay(process, int(task.split()[-1]) + (100 if (inputs or {}).get("reasons") else 0))
+
+
+async def carrying(process: Process) -> object:
+    process.system.agents["clerk"] = clerk
+    check = Check(verifier="schema", arguments={"schema": {"type": "integer", "minimum": 2}})
+    needs: dict[int, tuple[str, ...]] = {1: (), 2: (), 3: ("part1", "part2")}
+    parts = [Subtask(id=f"part{n}", agent="clerk", task=f"Pay {n}", needs=needs[n], check=check) for n in needs]
+    reports = await carry_out(process, Plan(goal="Pay all", subtasks=tuple(parts)))
+    return [[name, reports[name].outcome, reports[name].value] for name in sorted(reports)]
+
+
 PROGRAMS: Mapping[str, AgentCode] = {
     code.__name__: code
     for code in (
         voting, retrying, joining, mapping, piping, handing_over, supervising, racing, meeting,
+        carrying,
     )
 }  # fmt: skip
 PAID = {
@@ -180,6 +197,7 @@ PAID = {
     "supervising": [11, 13, 30],
     "racing": [1],
     "meeting": [0, 1, 2, 10, 11, 12],
+    "carrying": [1, 2, 3, 101],
 }
 RESULT: Mapping[str, Any] = {
     "voting": ["yes", ["no", "yes", "yes", "yes", "yes"], 1],
@@ -191,4 +209,5 @@ RESULT: Mapping[str, Any] = {
     "supervising": [10, 30],
     "racing": [1, "yes 1"],
     "meeting": [0, 1, 2],
+    "carrying": [["part1", "verified", 101], ["part2", "verified", 2], ["part3", "verified", 3]],
 }

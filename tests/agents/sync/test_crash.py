@@ -1,4 +1,4 @@
-"""A real `kill -9` inside a vote and inside a retry: the run goes on where it was, and nothing is paid twice."""
+"""A real `kill -9` inside a vote, a retry and a plan: the run goes on where it was, and nothing is paid twice."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("name", ["voting", "retrying"])
+@pytest.mark.parametrize("name", ["voting", "retrying", "carrying"])
 def test_a_run_that_is_killed_inside_a_primitive_comes_to_its_end(tmp_path: Path, name: str) -> None:
     chance, kills, runs = random.Random(3), 0, 0
     while kills < KILLS:
