@@ -21,6 +21,7 @@ import llama_cpp
 from llmos.engine.hardware import detect
 from llmos.engine.llama.binding import Batch, Model, Processor
 from llmos.engine.llama.engine import LlamaEngine, LlamaOptions
+from llmos.engine.store import attention
 from llmos.engine.store.builtin import find
 from llmos.engine.store.tune import quick_default
 from llmos.events import Finished, Token
@@ -69,8 +70,10 @@ def shipped() -> Path:
 
 @cache
 def tuned() -> Path:
-    """The embedded model as it is used: requantized for this processor."""
-    return quick_default(shipped())
+    """The embedded model as it is used: requantized for this processor, with the attention that is faster on it."""
+    path = quick_default(shipped())
+    attention.decide()
+    return path
 
 
 @contextlib.contextmanager
@@ -202,7 +205,7 @@ class Bare:
 
     def __init__(self, path: Path, *, cells: int = 4096, threads: int) -> None:
         self.model = Model(path)
-        self.processor = Processor(self.model, cells=cells, rows=512, threads=threads)
+        self.processor = Processor(self.model, cells=cells, rows=512, threads=threads, flash=attention.flash())
         self.batch = Batch(512)
         chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
         llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_greedy())
