@@ -156,6 +156,8 @@ def _pieces(words: str) -> Iterator[_Piece]:
                 kind = "unit"
             else:
                 kind = "other"
+        if text == "-" and words[match.start() - 1 : match.start()].isalpha():
+            kind = "other"  # a hyphen, as in a code: K-2041
         if kind == "convert" and before not in ("number", "unit", "power", "percent", "close"):
             kind = "other"
         before = kind
@@ -198,6 +200,8 @@ def _is_sum(run: list[_Piece]) -> bool:
     brackets = [piece.kind for piece in run]
     if "number" not in kinds or len(run) < 2 or brackets.count("open") != brackets.count("close"):
         return False
+    if kinds == {"number", "operator"} and len(run) == 2:
+        return False  # a number with its sign
     if kinds <= {"number", "unit", "comma", "of"}:
         return "of" in kinds and "comma" not in kinds and "unit" not in kinds
     if kinds <= {"number", "unit", "percent", "comma"}:

@@ -13,7 +13,7 @@ from bench.choosing import HIDDEN, REQUESTS, requests
 from llmos.agents import phrases, sums
 from llmos.agents.grounding import Request, ground
 from llmos.agents.shortlist import ANSWER, shortlist
-from llmos.agents.spans import spans
+from llmos.agents.spans import of_kind, spans
 from llmos.agents.steps import steps
 from llmos.kernel.calls import Traits
 from llmos.messages import ToolSpec
@@ -64,6 +64,11 @@ def test_no_reading_has_a_number_that_the_words_have_not(words: str) -> None:
                 "11",
                 "12",
             )
+
+
+@pytest.mark.parametrize("words", ["When is order K-2041 due?", "A-17 and B-18", "It was -5 outside.", "Room 12"])
+def test_codes_and_single_numbers_are_no_sums(words: str) -> None:
+    assert of_kind(words, "expression") == []
 
 
 @pytest.mark.parametrize(
