@@ -217,12 +217,14 @@ def conversations() -> list[Row]:
     rows: list[Row] = []
     with engine() as ours:
         for words, tokens in ((60, 16), (15, 64)):
-            pairs = paired(
-                lambda words=words, tokens=tokens: run(_converse(ours, words, tokens)),
-                lambda words=words, tokens=tokens: run(
-                    ours.on_worker(lambda: peers.converse_with_llama(peer, fresh, words, tokens))
-                ),
-            )
+
+            def by_llmos(words: int = words, tokens: int = tokens) -> float:
+                return run(_converse(ours, words, tokens))
+
+            def by_llama(words: int = words, tokens: int = tokens) -> float:
+                return run(ours.on_worker(lambda: peers.converse_with_llama(peer, fresh, words, tokens)))
+
+            pairs = paired(by_llmos, by_llama)
             name = f"3 interleaved conversations, first token of turn 5, messages of {words} words, answers of {tokens}"
             rows.append(pairs.row(name, "s", "llama_cpp.Llama", "≤ 0.12"))
     peer.close()
