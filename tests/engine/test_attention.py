@@ -49,8 +49,12 @@ def test_a_single_stream_counts_as_much_as_many(
     monkeypatch: pytest.MonkeyPatch, one: float, many: float, flash: bool
 ) -> None:
     figures = {"one_plain": 0.01, "one_flash": one * 0.01, "many_plain": 0.05, "many_flash": many * 0.05}
+
+    def compared(*_: object, **__: object) -> dict[str, float]:
+        return figures
+
     monkeypatch.delenv("LLMOS_FORBID_REAL_MODELS", raising=False)
-    monkeypatch.setattr(attention, "compare_attention", lambda *_, **__: figures)
+    monkeypatch.setattr(attention, "compare_attention", compared)
     attention.decide()
     assert attention.flash() == flash
 
