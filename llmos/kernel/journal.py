@@ -493,7 +493,6 @@ class Journal:
                 self._database.execute(f"PRAGMA synchronous={'FULL' if synchronous else 'NORMAL'}")
                 self._synchronous = synchronous
             self._database.execute("BEGIN IMMEDIATE")
-            self._end = None  # another process may have gone on with the chain
             try:
                 yield self._database
                 self._database.execute("COMMIT")
@@ -502,9 +501,9 @@ class Journal:
                     self._database.execute("ROLLBACK")
                 self._end = None
                 raise
-        if self._end is not None:
-            self._head.write(*self._end)
-            self._end = None
+        end, self._end = self._end, None  # another process may go on with the chain
+        if end is not None:
+            self._head.write(*end)
 
     def _read(self, query: str, values: tuple[Any, ...], shape: str) -> list[Any]:
         with self._trouble("read"):
