@@ -133,9 +133,11 @@ class Kernel:
             parts: Its folder may be given to look at it afterwards.
         """
         from llmos.engine.scripted import ScriptedEngine
+        from llmos.kernel.system import Scratch
         from llmos.runs import Parts
 
         parts = parts or Parts()
+        parts = replace(parts, store=parts.store or Scratch())
         kernel = cls(engine=ScriptedEngine(replies), settings=Settings(), parts=parts)
         if parts.folder is None:
             folder = _Folder()
@@ -466,6 +468,7 @@ class Kernel:
             max_tokens=self.settings.max_tokens,
             keep=self.settings.runs,
             engines=self.settings.engines,
+            memory=self.settings.memory,
         )
         self._opened.insert(0, runs)
         await runs.open()

@@ -108,6 +108,21 @@ class RunsOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryOptions:
+    """How memory is kept and used.
+
+    Attributes:
+        tenant: Whose memory it is; nothing of another tenant is ever seen.
+        embedder: The model that compares texts by meaning: a name or a path; empty is the one that comes with llmos.
+        profile_tokens: How much of what the user told stands in every context, about; 0 is nothing.
+    """
+
+    tenant: str = "me"
+    embedder: str = ""
+    profile_tokens: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What a kernel is started with.
 
@@ -123,6 +138,7 @@ class Settings:
         sampling: How tokens are chosen.
         engine: How the engine is opened.
         runs: How long runs are kept.
+        memory: Whose memory is used, and how.
         engines: Others besides it, by name.
     """
 
@@ -136,6 +152,7 @@ class Settings:
     sampling: Sampling = field(default_factory=Sampling)
     engine: EngineOptions = field(default_factory=EngineOptions)
     runs: RunsOptions = field(default_factory=RunsOptions)
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
     engines: Mapping[str, NamedEngine] = field(default_factory=lambda: MappingProxyType[str, NamedEngine]({}))
 
 
@@ -143,7 +160,7 @@ class Settings:
 class Setting:
     """One setting as a person writes it: its place in `Settings`, how a value is checked, and what is allowed."""
 
-    part: Literal["", "sampling", "engine", "runs"]
+    part: Literal["", "sampling", "engine", "runs", "memory"]
     check: Callable[[object], Any]
     allowed: str
 
@@ -196,6 +213,13 @@ def _one_of(*options: str) -> Callable[[object], str]:
     return check
 
 
+def _tenant(value: object) -> str:
+    name = _text(value).strip()
+    if not name or len(name) > 64 or not name.isprintable():
+        raise ValueError
+    return name
+
+
 def _search(value: object) -> str:
     name = _text(value).strip()
     if name.startswith(("http://", "https://")):
@@ -238,6 +262,9 @@ SETTINGS: Mapping[str, Setting] = {
     "output_price": Setting("engine", _number(0, 1e9), "a number from 0"),
     "runs.keep_days": Setting("runs", _integer(0), "a whole number of days; 0 is for ever"),
     "runs.keep_bytes": Setting("runs", _integer(0), "a whole number of bytes; 0 is no bound"),
+    "memory.tenant": Setting("memory", _tenant, "a name of 1 to 64 characters"),
+    "memory.embedder": Setting("memory", _text, "a model name or path"),
+    "memory.profile_tokens": Setting("memory", _integer(0), "a whole number from 0"),
 }
 
 # Of an engine in [engines.NAME]
@@ -333,7 +360,7 @@ def _read(path: Path) -> Mapping[str, object]:
 
 
 def _apply(settings: Settings, values: Mapping[str, object], where: Callable[[str], str]) -> Settings:
-    parts: dict[str, dict[str, Any]] = {"": {}, "sampling": {}, "engine": {}, "runs": {}}
+    parts: dict[str, dict[str, Any]] = {"": {}, "sampling": {}, "engine": {}, "runs": {}, "memory": {}}
     for key, value in values.items():
         setting = SETTINGS.get(key)
         if setting is None:
@@ -349,6 +376,7 @@ def _apply(settings: Settings, values: Mapping[str, object], where: Callable[[st
         sampling=replace(settings.sampling, **parts["sampling"]),
         engine=replace(settings.engine, **parts["engine"]),
         runs=replace(settings.runs, **parts["runs"]),
+        memory=replace(settings.memory, **parts["memory"]),
         **parts[""],
     )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from llmos.config import NamedEngine, RunsOptions, data_dir
+from llmos.config import MemoryOptions, NamedEngine, RunsOptions, data_dir
 from llmos.engine.named import Engines
 from llmos.errors import Denied, LlmosError, NoSuchProcess, StorageError
 from llmos.events import KernelEvent, Notice, ProcessChanged, Token, Usage
@@ -32,6 +32,7 @@ from llmos.kernel.process import Child
 from llmos.kernel.protocols import Approver, Device, Engine, Policy, Store, Vault
 from llmos.kernel.pruning import Pruning
 from llmos.kernel.system import Listener, System, Task, no_engine
+from llmos.memory.memory import Memory
 from llmos.messages import Sampling
 from llmos.portal import Portal
 
@@ -52,6 +53,7 @@ class Parts:
         tools: What runs may call unless they say otherwise; by default all that are installed.
         approver: Who answers for the user; by default nobody.
         listeners: Told of every event of every run, such as `llmos.otel.Spans`.
+        store: What agents remember and recall; by default the user's memory, in the data folder.
         durable: Make every row of the journal survive a power cut, not only those before effects.
     """
 
@@ -193,8 +195,10 @@ class Runs:
         max_tokens: int | None,
         keep: RunsOptions,
         engines: Mapping[str, NamedEngine] | None = None,
+        memory: MemoryOptions | None = None,
     ) -> None:
         self.folder = parts.folder or data_dir()
+        self._memory = None if parts.store is not None else memory_of(memory or MemoryOptions(), self.folder)
         self._pruning = Pruning(self.folder, keep)
         self._presence = control.Presence.enter(self.folder)
         self.journal = Journal(self.folder, durable=parts.durable)
@@ -209,7 +213,7 @@ class Runs:
             agents={**agents_here(), **parts.agents},
             tools={**_tools(parts.tools), **_given_by(parts.agents.values())},
             approver=parts.approver,
-            store=parts.store,
+            store=parts.store or self._memory,
             vault=vault,
             sampling=sampling,
             max_tokens=max_tokens,
@@ -232,6 +236,8 @@ class Runs:
         await close_tools([*self.system.tools.values(), *given])
         await self._engines.close()
         await self._presence.close()
+        if self._memory is not None:
+            await asyncio.to_thread(self._memory.close)
         await asyncio.to_thread(self._pruning.end)
         self.journal.close()
 
@@ -249,6 +255,21 @@ class Runs:
         if known.state == "running" and control.is_alive(self.folder, known.owner):
             raise NoSuchProcess(f"The run {run!r} is running.", hint=f"`llmos log {run}` shows how far it is.")
         return Running(self.system, portal, self.system.resume(run, **more))
+
+
+def memory_of(
+    options: MemoryOptions, folder: Path | None = None, *, notify: Callable[[str], None] | None = None
+) -> Memory:
+    """The memory of the settings; nothing is opened yet.
+
+    Args:
+        folder: The data folder, by default llmos's own.
+        notify: Told, in a sentence for people, what takes long when the embedding model is opened.
+
+    Raises:
+        ConfigError: The tenant's name can't be used.
+    """
+    return Memory(folder or data_dir(), tenant=options.tenant, embedder=options.embedder, notify=notify)
 
 
 def undo(folder: Path, run: str, *, force: bool = False) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from llmos.config import (
     SETTINGS,
     EngineOptions,
+    MemoryOptions,
     RunsOptions,
     Settings,
     cache_dir,
@@ -36,9 +37,9 @@ def test_without_a_file_the_defaults_hold(file: Path) -> None:
 
 
 def test_every_setting_is_a_field_of_its_part() -> None:
-    parts = {"": Settings, "sampling": Sampling, "engine": EngineOptions, "runs": RunsOptions}
+    parts = {"": Settings, "sampling": Sampling, "engine": EngineOptions, "runs": RunsOptions, "memory": MemoryOptions}
     for key, setting in SETTINGS.items():
-        assert key.removeprefix("runs.") in {item.name for item in fields(parts[setting.part])}
+        assert key.rpartition(".")[2] in {item.name for item in fields(parts[setting.part])}
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file(file: Path) -> None:
@@ -56,6 +57,15 @@ def test_all_parts_are_read_from_the_file(file: Path) -> None:
     assert (settings.system, settings.max_tokens, settings.sampling.temperature) == ("Be brief.", 5, 1.0)
     assert (settings.engine.kv_type, settings.engine.isolate) == ("q8_0", True)
     assert dict(settings.engine.adapters) == {"tool": "t.gguf"}
+
+
+def test_memory_is_a_table_of_its_own(file: Path) -> None:
+    file.write_text('[memory]\ntenant = "anna"\nprofile_tokens = 0\n')
+    assert load(file).memory == MemoryOptions(tenant="anna", profile_tokens=0)
+    assert load(file, environment={"LLMOS_MEMORY_TENANT": "bert"}).memory.tenant == "bert"
+    file.write_text('[memory]\ntenant = ""\n')
+    with pytest.raises(ConfigError, match=r"'memory\.tenant' in"):
+        load(file)
 
 
 def test_how_long_runs_are_kept_is_a_table_of_its_own(file: Path) -> None:

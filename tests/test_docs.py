@@ -21,7 +21,7 @@ import pytest
 
 from llmos.config import SETTINGS, Settings, variable
 from llmos.shell.cli import run_app
-from llmos.shell.commands_runs import COMMANDS
+from llmos.shell.commands_memory import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -35,6 +35,9 @@ COMMAND_NAMES = [
     *("grants", "grants list", "grants add", "grants revoke"),
     *("mcp", "mcp add", "mcp list", "mcp test", "mcp approve", "mcp remove"),
     *("agents", "agents list", "agents show", "agents new", "agents run", "agents approve", "route"),
+    "memory",
+    *(f"memory {name}" for name in ("add", "watch", "search", "list", "show", "forget")),
+    *(f"memory {name}" for name in ("stats", "export", "import", "map")),
     *("secret", "secret set", "secret list", "secret rm"),
     *(f"model {name}" for name in ("list", "pull", "show", "use", "rm", "tune")),
 ]
@@ -132,8 +135,10 @@ def test_every_command_has_a_reference() -> None:
     servers = re.findall(r"^  (\w+) ", help_of("mcp").partition("Commands:")[2], re.MULTILINE)
     agents = re.findall(r"^  (\w+) ", help_of("agents").partition("Commands:")[2], re.MULTILINE)
     kept = re.findall(r"^  (\w+) ", help_of("secret").partition("Commands:")[2], re.MULTILINE)
+    remembered = re.findall(r"^  (\w+) ", help_of("memory").partition("Commands:")[2], re.MULTILINE)
     below = {
         *(f"secret {name}" for name in kept),
+        *(f"memory {name}" for name in remembered),
         *(f"model {name}" for name in models),
         *(f"grants {name}" for name in grants),
         *(f"mcp {name}" for name in servers),
@@ -146,7 +151,13 @@ def test_every_setting_is_documented_with_its_values_and_default() -> None:
     rows = {cells[0].strip("`"): cells[1:] for cells in table(REFERENCE, "Settings")}
     assert list(rows) == list(SETTINGS)
     defaults = Settings()
-    parts = {"": defaults, "sampling": defaults.sampling, "engine": defaults.engine, "runs": defaults.runs}
+    parts = {
+        "": defaults,
+        "sampling": defaults.sampling,
+        "engine": defaults.engine,
+        "runs": defaults.runs,
+        "memory": defaults.memory,
+    }
     for name, setting in SETTINGS.items():
         assert rows[name][1] == setting.allowed
         value = getattr(parts[setting.part], name.rpartition(".")[2])

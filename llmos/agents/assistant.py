@@ -2,18 +2,21 @@
 
 A request is cut into steps. For each step the tool is found by retrieval and scoring, and the model's own choice counts
 as much as it is sure of it; the arguments are grounded in the user's words, so that nothing can be invented; what a
-tool says is quoted rather than retold. Without a tool that fits, the model answers. Whatever is not sure is said to be
-so, or asked. Everything it does is a system call: a run resumes and replays. Documentation: docs/assistant.md.
+tool says is quoted rather than retold. A question that memory can answer is answered from there, with sources. Without
+a tool that fits, the model answers. Whatever is not sure is said to be so, or asked. Everything it does is a system
+call: a run resumes and replays. Documentation: docs/assistant.md.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llmos.agents import answers
+from llmos.agents import answering, answers
 from llmos.agents.asking import few_shot, logs_of, shares_of
+from llmos.agents.citing import SOURCES, uncited
 from llmos.agents.grounding import Candidate, Grounded, Request
 from llmos.agents.prompts import prompts
 from llmos.agents.records import Earlier, chosen
@@ -44,6 +47,7 @@ CLOSE = 1.0
 MAX_ANSWER = 256
 MAX_TEXT = 400
 _CHAT = Sampling(temperature=0.0, repeat_penalty=1.1, seed=0)
+_REMEMBER = re.compile(r"^\W*(?:please\s+)?(?:remember|keep in mind|note)(?:\s+that\b|\s*:)\s*\S", re.I)
 HIDDEN = frozenset({"ask_user", "chart", "compute", "read_skill"})
 _DOUBT = 0.4
 
@@ -69,6 +73,9 @@ async def assistant(
         BudgetExceeded, LoopDetected, Interrupted, EngineError: As of the system calls that it makes.
     """
     devices = {name: device for name, device in process.entry.devices.items() if name not in HIDDEN}
+    if _REMEMBER.match(task):
+        await process.remember(task)
+        return "I keep that in mind."
     skilled = await with_skills(process, instructions or prompts().chat, task, skills)
     work = _Work(process, devices, process.context.messages, skilled, _reported(process, inputs or {}))
     process.hear(Message("user", task))
@@ -112,6 +119,10 @@ class _Work:
     skilled: Skilled
     earlier: list[Earlier] = field(default_factory=list[Earlier])
     told: list[_Done] = field(default_factory=list[_Done])
+    asked: str = ""
+    """The question that memory was asked last."""
+    absent: bool = False
+    """There are documents, and the question's answer is not in them."""
 
     def answer(self) -> str:
         """What all steps came to."""
@@ -120,7 +131,10 @@ class _Work:
     async def do(self, step: Request) -> bool:
         """Do one step; False if the next ones would have no ground."""
         step = replace(step, earlier=tuple(self.earlier))
-        choice = await self._choose(step)
+        choices = shortlist(self.devices, step)
+        if await self._from_memory(step, choices):
+            return True
+        choice = await self._choose(step, choices)
         if choice.name == ANSWER:
             self.told.append(_Done(await self._talk(step)))
             return True
@@ -132,9 +146,27 @@ class _Work:
 
     # -- which tool
 
-    async def _choose(self, step: Request) -> Scored:
+    async def _from_memory(self, step: Request, choices: Sequence[Scored]) -> bool:
+        """Answer a question from what is remembered; False if memory is not meant, or has nothing on it."""
+        words, tool = step.words, choices[0].name != ANSWER
+        sure, named = probabilities(choices)[0] >= SURE, answering.names_documents(words)
+        if not answering.asks(words) or (tool and sure and not named):
+            return False
+        before = self.asked or next((one.content for one in reversed(self.before) if one.role == "user"), "")
+        self.asked = words
+        cited = await answering.answer(self.process, words, before=before, certain=tool and not named)
+        if cited is not None:
+            self.told.append(_Done(cited.shown()))
+            self.earlier.append(Earlier("your documents", cited.said, cited.said, self.process.entry.label))
+            return True
+        self.absent = (named or not tool) and await answering.holds(self.process)
+        if self.absent and answering.names_texts(words):
+            self.told.append(_Done(answering.NOT_THERE))
+            return True
+        return False
+
+    async def _choose(self, step: Request, choices: list[Scored]) -> Scored:
         """The tool for a step, or `ANSWER`: what the words say, and what the model says where they leave it open."""
-        choices = shortlist(self.devices, step)
         shares = probabilities(choices)
         if shares[0] < SURE:
             near = nearest(choices, shares)
@@ -312,15 +344,19 @@ class _Work:
         """The model's own answer, with its doubt."""
         prompt = step.words if not text else prompts().about.format(text=text[:6000], request=step.words)
         before = [one for one in self.before if one.role in ("user", "assistant") and one.content]
-        system = Message("system", self.skilled.instructions)
+        given = [one.content for one in self.before if one.role == "system" and one.content]
+        system = Message("system", "\n\n".join([*given, self.skilled.instructions]))
         aside = self.process.aside(Context(messages=(system, *before)))
         thought = await aside.think(prompt, sampling=_CHAT, max_tokens=MAX_ANSWER)
         said = answers.whole(thought.text.strip(), cut=thought.reason == "length")
+        if any(SOURCES.search(one.content) for one in before):
+            said = uncited(said)
         if thought.confidence is not None and thought.confidence < _DOUBT:
             if quoted := self._quoted(step):
                 return quoted
-            return f"{said}\n(I am not sure of this.)"
-        return said
+            said = f"{said}\n(I am not sure of this.)"
+        absent, self.absent = self.absent, False
+        return f"{answering.NOT_THERE} The model itself says:\n{said}" if absent and not text else said
 
     def _quoted(self, step: Request) -> str:
         """What the skills that were read say on a request, verbatim; empty where they say nothing on it."""

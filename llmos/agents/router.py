@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from llmos.agents.answering import answer
 from llmos.agents.asking import few_shot, logs_of, shares_of
 from llmos.agents.calibration import Thresholds, decide
 from llmos.agents.knowledge import knowledge
@@ -20,9 +21,7 @@ from llmos.agents.structure import own_words
 from llmos.agents.ways import RETRIEVE, Way, WayKind, given, ways
 from llmos.errors import BadArguments, BudgetExceeded, NobodyThere
 from llmos.events import Notice
-from llmos.kernel.calls import Label
 from llmos.kernel.process import Process
-from llmos.kernel.protocols import Memo
 from llmos.messages import Context
 
 Similar = Callable[[str, Sequence[str]], Awaitable[Sequence[float] | None]]
@@ -47,7 +46,6 @@ _THRESHOLDS = Thresholds(accept=SURE, vote=SURE_ENOUGH, escalate=SURE_ENOUGH)
 _FAR = 30.0  # a way so many times less likely than the best one is not near
 _SHOWN = 4
 _WORTH = 0.1
-_MEMOS = 3
 _TEXTS = 8
 
 
@@ -319,9 +317,9 @@ class Router:
         """
         found = await route(process, task, ways(process), ask=True, similar=self.similar)
         if found.kind == "retrieve":
-            memos = await process.recall(task, limit=_MEMOS)
-            if memos:
-                return "\n".join(_quoted(memo) for memo in memos)
+            cited = await answer(process, task)
+            if cited is not None:
+                return cited.shown()
             other = _next_best(found)
             if other is None:
                 return "I remember nothing about this."
@@ -356,9 +354,3 @@ def _next_best(found: Route) -> Route | None:
         kind, _, name = title.rpartition(" ")
         return replace(found, choice=name, kind="tool" if kind else "agent", confidence=share)
     return None
-
-
-def _quoted(memo: Memo) -> str:
-    label: Label = memo.label
-    source = memo.source or ("what you said" if label == "user" else label)
-    return f"{memo.text}\n({source})"

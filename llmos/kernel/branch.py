@@ -28,7 +28,7 @@ from llmos.errors import (
     Unfinished,
 )
 from llmos.events import CallEnded, CallStarted, Usage
-from llmos.kernel import gate, thinking
+from llmos.kernel import gate, paging, thinking
 from llmos.kernel.budget import TICK, Meter
 from llmos.kernel.calls import Observed, Provenance, Result
 from llmos.kernel.entry import Entry, Failure, Thought
@@ -69,11 +69,14 @@ class Branch:
         context: The context window's contents.
         told: How many of its messages the last `think` had before it.
         saved: Where a checkpoint of an earlier life kept its KV state, to be brought back before the next think.
+        pages: Which parts of the context are in the window, and which were left out.
     """
 
-    def __init__(self, system: System, entry: Entry, path: str, context: Context) -> None:
+    def __init__(
+        self, system: System, entry: Entry, path: str, context: Context, pages: paging.Pages | None = None
+    ) -> None:
         self.system, self.entry, self.path = system, entry, path
-        self.context = context
+        self.context, self.pages = context, paging.Pages() if pages is None else pages.copy()
         self.told = 0
         self.saved: Path | None = None
         self._number = 0
@@ -345,7 +348,7 @@ class Branch:
         what the engine finds to be the same. Several may be used at once.
         """
         self._forks += 1
-        return Branch(self.system, self.entry, f"{self.path}~{self._forks}", context)
+        return Branch(self.system, self.entry, f"{self.path}~{self._forks}", context, self.pages)
 
     async def fork(self) -> Branch:
         """A branch of this context, driven by the caller: it shares what was read, and no token is read again."""
@@ -355,10 +358,10 @@ class Branch:
         async def work(_: int) -> None:
             engine = await self.engine()
             if "fork" in engine.info.capabilities:
-                (self.context,) = await engine.fork(self.context, 1)
+                self.context = await paging.shared(self, engine)
 
         await self.call("fork", path, [path], work)
-        branch = Branch(self.system, self.entry, path, self.context)
+        branch = Branch(self.system, self.entry, path, self.context, self.pages)
         branch.told = self.told
         return branch
 
@@ -371,7 +374,7 @@ class Branch:
             self.saved = None
             engine = await self.engine()
             if "save" in engine.info.capabilities:
-                await engine.save(self.context, file)
+                await engine.save(paging.view_of(self, engine), file)
 
         await self.call("checkpoint", "", [], work, durable=True)
 

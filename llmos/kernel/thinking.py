@@ -11,11 +11,13 @@ import math
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from llmos import wire
 from llmos.errors import BudgetExceeded, ConstraintError, EngineError, StorageError
 from llmos.events import Finished, Token, Usage
+from llmos.kernel import paging
 from llmos.kernel.entry import Thought
 from llmos.messages import (
     Choices,
@@ -30,7 +32,7 @@ from llmos.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from pydantic import BaseModel
 
@@ -61,7 +63,11 @@ async def say(branch: Branch, wish: Wish) -> Thought[Any]:
     sampling = wish.sampling or branch.entry.sampling
 
     async def work(number: int) -> dict[str, Any]:
-        return await _generate(branch, context, constraint, sampling, wish, number)
+        async def generate(view: Context, _: object) -> dict[str, Any]:
+            return await _generate(branch, view, constraint, sampling, wish, number)
+
+        bounds = [bound for bound in (wish.max_tokens, branch.entry.max_tokens) if bound is not None]
+        return await paging.attempt(branch, context, min(bounds, default=None), generate)
 
     arguments = {
         "heard": _heard(branch, context),
@@ -71,6 +77,7 @@ async def say(branch: Branch, wish: Wish) -> Thought[Any]:
         "stop": wish.stop,
     }
     data = await branch.call("think", _title(context), arguments, work)
+    paging.settle(branch, context, data)
     message = cast("Message", wire.decode(data["message"].encode()))
     branch.context = _with(context, message, data)
     branch.told = len(branch.context.messages)
@@ -95,13 +102,13 @@ async def choose(
     """Compare choices by their likelihoods; see `Branch.think`."""
     context = _prompted(branch.context, prompt)
 
-    async def work(number: int) -> dict[str, Any]:
+    async def score(view: Context, shown: Callable[[Context], Context], number: int) -> dict[str, Any]:
         engine = await branch.engine()
         if "score" not in engine.info.capabilities:
-            return await _choose_by_writing(branch, context, choices, number)
-        bare = _prompted(branch.context, baseline) if baseline is not None else None
+            return await _choose_by_writing(branch, view, choices, number)
+        bare = shown(_prompted(branch.context, baseline)) if baseline is not None else None
         request = Score(
-            context=context,
+            context=view,
             choices=choices,
             baseline=bare,
             temperature=temperature,
@@ -122,6 +129,10 @@ async def choose(
             "usage": asdict(usage),
         }
 
+    async def work(number: int) -> dict[str, Any]:
+        longest = max((len(choice.encode("utf-8", "replace")) for choice in choices), default=0)
+        return await paging.attempt(branch, context, longest, partial(score, number=number))
+
     arguments = {
         "heard": _heard(branch, context),
         "choices": choices,
@@ -129,6 +140,7 @@ async def choose(
         "temperature": temperature,
     }
     data = await branch.call("think", _title(context), arguments, work)
+    paging.settle(branch, context, data)
     chosen: int = data["choice"]
     choice = choices[chosen]
     branch.context = context.add(Message("assistant", choice))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from llmos.config import write_atomically
 from llmos.errors import LlmosError, StorageError
 from llmos.messages import Context
-from llmos.shell import conversations
+from llmos.shell import conversations, window
 from llmos.shell.text import columns
 
 if TYPE_CHECKING:
@@ -127,18 +127,19 @@ async def _model(shell: Shell, argument: str) -> None:
     shell.screen.say(columns(rows))
 
 
-@command("context", "what fills the context, message by message")
+@command(
+    "context [pin|unpin TURN]",
+    "what fills the context, page by page; what was left out of it",
+    complete=lambda shell, typed: ["pin", "unpin"],
+    details="  `pin 3` keeps the third turn in the context whatever happens.",
+)
 async def _context(shell: Shell, argument: str) -> None:
     session = shell.session
     engine = await session.kernel.engine()
-    rows: list[tuple[str, str]] = []
-    counted = "tokenize" in engine.info.capabilities
-    for message in session.context.messages:
-        size = len(await engine.tokenize(message.content)) if counted else len(message.content)
-        rows.append((f"{message.role:<9} {size:>7,}", conversations.shorten(message.content)))
-    shell.screen.say(columns(rows) if rows else "  the conversation is empty")
-    if session.tokens_used:
-        shell.screen.say(f"  {session.tokens_used:,} of {engine.info.context:,} tokens in all, with the template's own")
+    if argument:
+        shell.screen.say(await window.pin(session, engine, argument))
+        return
+    shell.screen.say(await window.shown(session, engine))
 
 
 @command("clear", "begin a new conversation; the old one stays saved")

@@ -18,6 +18,7 @@ from typing import Any, TypeGuard, get_args
 from llmos.config import data_dir, write_atomically
 from llmos.errors import StorageError
 from llmos.kernel.calls import Effect, Label, Observed
+from llmos.kernel.pages import PageTable
 from llmos.messages import Message, Role, ToolCall
 
 _VERSION = 1
@@ -35,6 +36,7 @@ class Conversation:
         updated: When it was last saved, seconds since the epoch.
         model: The name of the model that was last used.
         seen: What its messages hold besides the user's words, with label and source; None where that is not known.
+        pages: Which of its messages were left out of the window, and what else is remembered of its pages.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Conversation:
     model: str = ""
     messages: tuple[Message, ...] = field(default=())
     seen: tuple[Observed, ...] | None = None
+    pages: PageTable = field(default_factory=PageTable)
 
     @property
     def turns(self) -> int:
@@ -93,6 +96,8 @@ def save(conversation: Conversation) -> Conversation:
     }
     if saved.seen is not None:
         document["seen"] = [asdict(one) for one in saved.seen]
+    if pages := saved.pages.to_json():
+        document["pages"] = pages
     text = json.dumps(document, ensure_ascii=False, indent=1)
     write_atomically(saved.path, text.encode("utf-8", "replace").decode() + "\n")
     return saved
@@ -167,6 +172,7 @@ def _parse(path: Path, document: object) -> Conversation:
         model=_text(document, "model"),
         messages=tuple(_message(message) for message in messages),
         seen=None if seen is None else tuple(_observed(one) for one in seen),
+        pages=PageTable.from_json(document.get("pages", {})),
     )
 
 

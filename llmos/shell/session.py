@@ -15,7 +15,8 @@ from llmos.boot import Kernel, confidence_of
 from llmos.config import Settings
 from llmos.errors import Interrupted, LlmosError, StorageError
 from llmos.events import CallEnded, CallStarted, Event, Finished, FinishReason, Started, Token, Usage
-from llmos.kernel.calls import Observed
+from llmos.kernel import paging
+from llmos.kernel.calls import Label, Observed, join
 from llmos.kernel.task import unlabelled
 from llmos.messages import Context, Message
 from llmos.portal import closing
@@ -24,10 +25,12 @@ from llmos.shell import conversations, sources
 from llmos.shell.approver import Terminal
 from llmos.shell.calls import cost_of, follow, one_line, result_text, work_line
 from llmos.shell.conversations import Conversation
+from llmos.shell.knowing import Knowing, chat_name
 from llmos.shell.text import harmless, joined
 
 LOW_CONFIDENCE = 0.5
 _CANCELLED: FinishReason = "cancelled"
+_SMALL = 2048  # tokens that every window has: a conversation below that needs no look at its pages
 
 Show = Callable[[Event], None]
 Note = Callable[[str], None]
@@ -72,6 +75,7 @@ class _Progress:
     running: Running | None = None
     doing: str = "reading"
     result: str | None = None
+    fitted: paging.Fitted | None = None
 
     def take(self, event: Event) -> None:
         if isinstance(event, Started):
@@ -138,23 +142,28 @@ class Session:
     Attributes:
         settings: What the kernel was started with.
         kernel: It; replaced by `use_model`.
-        context: The conversation so far.
+        context: The conversation so far, all of it.
+        pages: Which parts of it are in the window of the model.
         tools: Whether questions are worked on by an agent with tools, or answered by the model alone.
         approver: Asks the user about effects, while somebody is attached to it.
         last_pid: The run that worked last; empty before there was one.
         turns: The turns of this session, oldest first; those of a resumed conversation are not among them.
         seen: What the context holds besides the user's words, with label and source, for the policy.
         totals: What they cost together.
+        knowing: What is known of the user, and stands in every context.
         warnings: Called with what a person should know although it stops nothing, such as a full disk.
     """
 
     def __init__(self, settings: Settings, *, warnings: Callable[[str], None]) -> None:
         self.settings = settings
         self.tools = settings.tools
+        self.knowing = Knowing(settings.memory, warnings)
+        self._system = settings.system
         self.approver = Terminal()
         self.last_pid = ""
         self.kernel = self._opened(settings)
         self.context = self._fresh()
+        self.pages = paging.Pages()
         self.seen: tuple[Observed, ...] = ()
         self.turns: list[Turn] = []
         self.totals = Totals()
@@ -216,7 +225,7 @@ class Session:
             words: The user's own words; with tools, what may be done is decided by them alone.
             show: Called with every event of an answer as it comes; with tools, with the answer when it is complete.
             attached: Files and other material that came with the words.
-            note: With tools, called with a line for each tool call.
+            note: Called with a line for each tool call, and for what leaves the window or comes back.
 
         Raises:
             LlmosError: The model can't be loaded, or the request failed; the conversation is as it was.
@@ -225,7 +234,7 @@ class Session:
         if self.tools:
             work = self._work(words, attached, progress, show, note)
         else:
-            work = self._stream(joined(words, attached), progress, show)
+            work = self._stream(joined(words, attached), progress, show, note)
         task = asyncio.create_task(work)
         self._progress, self._task, self._stopped = progress, task, 0
         try:
@@ -261,13 +270,14 @@ class Session:
             return None
         turn = self.turns.pop()
         self.context, self.seen = turn.before, turn.seen_before
+        self.pages.table = self.pages.table.of(self.context.messages)
         self._tokens_used = 0
         self.save()
         return turn
 
     def clear(self) -> None:
         """Begin a new conversation. The old one stays saved."""
-        self.context, self.seen = self._fresh(), ()
+        self.context, self.seen, self.pages = self._fresh(), (), paging.Pages()
         self.conversation = None
         self.turns.clear()
         self._tokens_used = 0
@@ -275,6 +285,7 @@ class Session:
     def set_system(self, text: str) -> None:
         """Another system prompt, from the next turn on."""
         self.settings = replace(self.settings, system=text)
+        self._system = text
         self.context = _with_system(self.context, text)
         self.turns = [replace(turn, before=_with_system(turn.before, text)) for turn in self.turns]
 
@@ -282,6 +293,8 @@ class Session:
         """Go on with a saved conversation."""
         self.conversation = conversation
         self.context = Context(messages=conversation.messages)
+        self._system = next((one.content for one in conversation.messages if one.role == "system"), "")
+        self.pages = paging.Pages(conversation.pages)
         self.seen = unlabelled(self.context) if conversation.seen is None else conversation.seen
         self.turns.clear()
         self._tokens_used = 0
@@ -297,7 +310,8 @@ class Session:
         info = self.kernel.info
         kept = replace(
             kept,
-            messages=self.context.messages,
+            messages=_with_system(self.context, self._system).messages,  # what is known of the user is not saved here
+            pages=self.pages.table.of(self.context.messages),
             seen=self.seen,
             title=kept.title if title is None else title,
             model=info.name if info is not None else kept.model,
@@ -335,8 +349,41 @@ class Session:
         """Stop and free the model."""
         self.stop()
         await self.kernel.close()
+        await asyncio.to_thread(self.knowing.close)
+
+    def named(self, words: str) -> str:
+        """What this conversation is called as a source.
+
+        Args:
+            words: What its file is named after if it has none yet.
+        """
+        self.conversation = self.conversation or conversations.begin(words)
+        return chat_name(self.conversation.path.stem)
+
+    def noted(self, words: str, answer: str) -> None:
+        """Take words that were answered without a model into the conversation, and save it."""
+        turn = Turn(
+            words=words,
+            text=answer,
+            before=self.context,
+            reason="stop",
+            confidence=None,
+            usage=Usage(),
+            seen_before=self.seen,
+        )
+        self.context = self.context.add(Message("user", words), Message("assistant", answer))
+        self.seen = sources.after_turn(self.seen, words, answer)
+        self.turns.append(turn)
+        self.save()
+
+    async def _know(self, words: str) -> None:
+        """Have what is known of the user in the system prompt."""
+        system = await asyncio.to_thread(self.knowing.system, self._system, words)
+        if system != next((one.content for one in self.context.messages if one.role == "system"), ""):
+            self.context = _with_system(self.context, system)
 
     def _fresh(self) -> Context:
+        self._system = self.settings.system
         return Context(messages=(Message("system", self.settings.system),)) if self.settings.system else Context()
 
     def _opened(self, settings: Settings) -> Kernel:
@@ -368,19 +415,23 @@ class Session:
         """Have an agent work on it."""
         from llmos.shell.working import agent_named
 
-        context = self.context.add(Message("user", attached)) if attached else self.context
+        await self._know(words)
+        context = await self._fitted(joined(words, attached), progress, note)
+        brought = progress.fitted.seen if progress.fitted is not None else ()
+        context = context.add(Message("user", attached)) if attached else context
         running = await self.kernel.spawn(
             agent_named(""),
             words,
             words=(words,),
-            seen=self._seen_with(attached),
+            seen=sources.joined(self._seen_with(attached), brought),
             level=self.settings.level,
             context=context if context.messages else None,
         )
         await self._follow(running, progress, show, note)
 
     def _seen_with(self, attached: str) -> tuple[Observed, ...]:
-        return (*self.seen, *([sources.attached(attached)] if attached else []))
+        known = [] if self.knowing.label == "user" else [Observed("profile", {}, "", self.knowing.label)]
+        return (*self.seen, *known, *([sources.attached(attached)] if attached else []))
 
     async def _follow(self, running: Running, progress: _Progress, show: Show, note: Note) -> None:
         progress.running, self.last_pid = running, running.pid
@@ -398,8 +449,29 @@ class Session:
             return
         show(Token(request="", index=0, token=-1, text=progress.result, logprob=math.nan, seconds=0.0))
 
-    async def _stream(self, words: str, progress: _Progress, show: Show) -> None:
-        async with closing(self.kernel.run_stream(words, context=self.context)) as events:
+    async def _fitted(self, message: str, progress: _Progress, note: Note) -> Context:
+        """The conversation as far as it fits beside a message, with what that needs of what was left out."""
+        whole = self.context.add(Message("user", message))
+        if self.tools and self.kernel.info is None and paging.surely_fits(whole, _SMALL):
+            return self.context  # an agent may need no model: it is not waited for
+        engine = await self.kernel.engine()
+        labels: list[Label] = [one.label for one in self.seen]
+        fitted = await self.pages.fit(
+            engine,
+            whole,
+            reserve=paging.reserved(engine.info.context, self.settings.max_tokens),
+            fresh=len(self.context.messages),
+            label=join(*labels),
+        )
+        progress.fitted = fitted
+        for line in paging.told(fitted):
+            note(f"  {line}")
+        return replace(fitted.view, messages=fitted.view.messages[:-1])
+
+    async def _stream(self, words: str, progress: _Progress, show: Show, note: Note) -> None:
+        await self._know(words)
+        context = await self._fitted(words, progress, note)
+        async with closing(self.kernel.run_stream(words, context=context)) as events:
             async for event in events:
                 progress.take(event)
                 show(event)
@@ -409,7 +481,9 @@ class Session:
         finished, reason, confidence = progress.finished, _CANCELLED, None
         running = progress.running
         if finished is not None:
-            message, usage, reason, context = finished.message, finished.usage, finished.reason, finished.context
+            message, usage, reason = finished.message, finished.usage, finished.reason
+            read = finished.context  # of which the messages may be a part of the conversation only
+            context = replace(before.add(whole, message), tokens=read.tokens, model=read.model)
             confidence = confidence_of(finished.logprob)
         else:
             message, usage = progress.message(), progress.usage()
@@ -438,6 +512,8 @@ class Session:
         seen = self._seen_with(attached)
         seen = seen if running is None else sources.joined(seen, running.seen)
         self.context, self.seen = context, sources.after_turn(seen, words, message.content)
+        if progress.fitted is not None:
+            self.pages.table = self.pages.table.apply(progress.fitted.change)
         self.turns.append(turn)
         self._tokens_used = usage.prompt_tokens + usage.generated_tokens
         self.save()

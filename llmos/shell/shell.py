@@ -12,7 +12,8 @@ from llmos.config import Settings
 from llmos.errors import LlmosError
 from llmos.shell.attach import attach
 from llmos.shell.commands import find, names_like
-from llmos.shell.commands_runs import COMMANDS as COMMANDS  # with the commands for runs
+from llmos.shell.commands_memory import COMMANDS as COMMANDS  # with the commands for runs and memory
+from llmos.shell.commands_memory import heard
 from llmos.shell.screen import Screen
 from llmos.shell.session import Session, Turn
 
@@ -40,7 +41,7 @@ class Shell:
         try:
             if command is not None:
                 await self._command(command[1], (command[2] or "").strip())
-            elif line:
+            elif line and not await heard(self, line):
                 await self.ask(line)
         except LlmosError as error:
             self.screen.fail(error)

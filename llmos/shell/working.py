@@ -27,6 +27,7 @@ from llmos.runs import Parts, RunEvent, Running, skill_tools
 from llmos.shell import jsonl, sources, waiting
 from llmos.shell.approver import Terminal
 from llmos.shell.calls import cost_of, follow, is_report, one_line, result_text, work_line
+from llmos.shell.knowing import Knowing
 from llmos.shell.text import complaint, harmless
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def run_job(job: Job, settings: Settings) -> int:
             level=settings.level,
             budget=job.budget,
             workspace=job.workspace,
-            context=beginning(settings.system, material, job.attached),
+            context=beginning(await _with_profile(settings, job.prompt), material, job.attached),
         )
 
     return asyncio.run(_work(job, settings, begin))
@@ -128,6 +129,15 @@ def agent_named(name: str) -> str:
 
         find(name)
     return name or DEFAULT_AGENT
+
+
+async def _with_profile(settings: Settings, words: str) -> str:
+    """The system prompt with what is known of the user."""
+    knowing = Knowing(settings.memory, waiting.say)
+    try:
+        return await asyncio.to_thread(knowing.system, settings.system, words)
+    finally:
+        await asyncio.to_thread(knowing.close)
 
 
 def beginning(system: str, *material: str) -> Context | None:

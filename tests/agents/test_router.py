@@ -415,7 +415,8 @@ async def test_the_real_assistant_answers_through_the_router(offices: MakeOffice
 async def test_what_is_remembered_is_quoted_with_its_source(offices: MakeOffice) -> None:
     office = offices()
     await office.system.store.remember("my knee hurts since May", label="user", source="3 June")
-    assert await office.do("what did I tell you about my knee?") == "my knee hurts since May\n(3 June)"
+    told = await office.do("what did I tell you about my knee?")
+    assert told == "You said “my knee hurts since May” [1]\n\n[1] 3 June “my knee hurts since May”"
 
 
 async def test_where_memory_has_nothing_nothing_is_made_up(offices: MakeOffice) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmos.agents.answers import has_kind
+from llmos.agents.citing import statements
 from llmos.agents.plan import Check
 from llmos.agents.report import Report, Source
 from llmos.agents.spans import of_kind
@@ -46,6 +47,7 @@ MAX_FOLDERS = 20
 PAGES = 4
 """Files are read so far: some 15,000 characters each."""
 
+MEMOS = 8
 FIRSTS = 6
 ENOUGH = 0.5
 """The part of the question's weight that must be found for it to count as answered."""
@@ -154,8 +156,8 @@ class _Research:
             found += passages_of(text, path)
         for span in of_kind(self.task, "url"):
             found += await self._page(span.text)
-        for memo in await self.process.recall(self.words):
-            found += passages_of(memo.text, memo.source or "memory", lines=False)
+        for one in statements(await self.process.recall(self.words, limit=MEMOS)):
+            found.append(Passage(" ".join(one.text.split()), one.place, " ".join(sorted(one.around))))
         if not found:
             raise WorkFailed("There is no text here to look in.")
         return found
