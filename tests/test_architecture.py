@@ -44,7 +44,16 @@ MAY_IMPORT = {
     "__init__": {"agents", "boot", "config", "errors", "events", "kernel", "messages", "tools"},
     "__main__": {"shell"},
 }
-HEAVY = {"torch", "transformers", "sentence_transformers", "faiss", "llama_cpp", "playwright"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "faiss",
+    "llama_cpp",
+    "onnxruntime",
+    "playwright",
+    "tokenizers",
+}
 
 
 @dataclass(frozen=True)
