@@ -1,5 +1,5 @@
-"""The disk: what is remembered, and how it is found again. Nothing is here yet.
+"""The disk: what is remembered, and how it is found again.
 
-Document stores, the vector index, ingestion, retrieval and personal memory belong here. KV state of the processor does
-not: that is `llmos.engine`.
+Documents, personal memory, the vector index, ingestion and retrieval belong here. KV state of the processor does not:
+that is `llmos.engine`. What goes into the context window is `llmos.kernel.paging`'s business.
 """

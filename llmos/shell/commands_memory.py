@@ -11,16 +11,14 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from llmos.agents.citing import SOURCES
 from llmos.config import cache_dir
 from llmos.errors import LlmosError
-from llmos.memory import forgetting
-from llmos.memory.forgetting import Plan
 from llmos.shell import conversations
 from llmos.shell.commands import command
 from llmos.shell.commands_runs import COMMANDS
 
 if TYPE_CHECKING:
+    from llmos.memory.forgetting import Plan
     from llmos.memory.memory import Memory
     from llmos.shell.shell import Shell
 
@@ -139,6 +137,7 @@ async def heard(shell: Shell, words: str) -> bool:
 
 def _why(shell: Shell, words: str) -> str | None:
     """The answer to a question why something is known; None if it is none, or nothing is."""
+    from llmos.agents.citing import SOURCES
     from llmos.memory.personal import asks_why
 
     turns = shell.session.turns
@@ -156,6 +155,8 @@ def to_forget(words: str) -> str | None:
 
 
 async def _forget_told(shell: Shell, query: str, words: str) -> None:
+    from llmos.memory import forgetting
+
     memory = _of(shell)
 
     def look() -> Plan:
@@ -191,6 +192,7 @@ async def forget(shell: Shell, rest: str) -> None:
 
 
 async def _carry_out(shell: Shell, plan: Plan, *, sure: bool = False) -> None:
+    from llmos.memory import forgetting
     from llmos.shell.forgets import done_text, plan_text
 
     text = plan_text(plan)
