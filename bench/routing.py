@@ -92,9 +92,9 @@ def is_right(way: Way, right: Sequence[str]) -> bool:
 
 def near_in_meaning(ways: Sequence[Way], chosen: Sequence[Case]) -> list[dict[str, float]]:
     """How near in meaning each way but the tools is to each request, by the embedding model that comes with llmos."""
-    from llmos.tools.embedding import MiniLM
+    from llmos.memory.embedding import open_embedder
 
-    embed = MiniLM()
+    embed = open_embedder().embed
     texts = [(way.title, text) for way in ways if way.kind != "tool" for text in (way.description, *way.examples[:8])]
     known = embed([text for _, text in texts])
     found: list[dict[str, float]] = []

@@ -456,9 +456,9 @@ class _Meanings:
 
     def _similar(self, request: str, texts: Sequence[str]) -> list[float]:
         if self._embed is None:
-            from llmos.tools.embedding import MiniLM
+            from llmos.memory.embedding import open_embedder
 
-            self._embed = MiniLM()
+            self._embed = open_embedder().embed
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         self._known |= dict(zip(new, self._embed(new), strict=True)) if new else {}
         asked = self._embed([request])[0]

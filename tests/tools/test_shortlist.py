@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llmos.errors import ModelInvalid, RealModelForbidden
+from llmos.errors import ModelInvalid
+from llmos.memory.embedding import open_embedder
 from llmos.tools import load_tools, tool
-from llmos.tools.embedding import MiniLM, check_model, model_folder
 from llmos.tools.registry import BUILT_IN
 from llmos.tools.shortlist import Shortlist
 from tests.tools.requests import REQUESTS
@@ -38,7 +36,7 @@ def test_words_alone_find_most_tools_at_once() -> None:
 
 @pytest.mark.model
 def test_with_the_embedding_model_nearly_all_are_found() -> None:
-    shortlist = Shortlist(load_tools(BUILT_IN).values(), embed=MiniLM(), wait=True)
+    shortlist = Shortlist(load_tools(BUILT_IN).values(), embed=open_embedder().embed, wait=True)
     assert shortlist.ready
     assert hits(shortlist, 3) >= 0.9
 
@@ -98,26 +96,10 @@ def test_a_model_that_can_not_be_loaded_leaves_the_words() -> None:
     assert shortlist.best("3 + 4") == ["calculator"]
 
 
-def test_a_real_model_is_not_loaded_where_that_is_forbidden() -> None:
-    with pytest.raises(RealModelForbidden):
-        MiniLM()(["text"])
-
-
-def test_the_weights_are_compared_with_what_was_published(tmp_path: Path) -> None:
-    check_model(model_folder())
-    damaged = tmp_path / "model.safetensors"
-    shutil.copy(model_folder() / "model.safetensors", damaged)
-    with open(damaged, "r+b") as file:
-        file.seek(1000)
-        file.write(b"\0\1\2\3")
-    with pytest.raises(ModelInvalid, match="was expected"):
-        check_model(tmp_path)
-
-
 if __name__ == "__main__":
     for title, found in (
         ("words", Shortlist(load_tools(BUILT_IN).values())),
-        ("words and MiniLM", Shortlist(load_tools(BUILT_IN).values(), embed=MiniLM(), wait=True)),
+        ("words and MiniLM", Shortlist(load_tools(BUILT_IN).values(), embed=open_embedder().embed, wait=True)),
     ):
         print(title, {k: round(hits(found, k), 3) for k in (1, 2, 3, 5)}, f"of {len(REQUESTS)}")
         for request, tools in REQUESTS:
