@@ -102,7 +102,9 @@ def test_any_pieces_end_up_the_same(data: st.DataObject) -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.sampled_from(["word ", "日本 ", "longerword ", "\n", "\n\n", "- item\n", "```\n", "`", "**"]), max_size=60
+        # no single backticks in a row: what follows three of them is a block's language, which is not shown
+        st.sampled_from(["word ", "日本 ", "longerword ", "\n", "\n\n", "- item\n", "```\n", "` ", "**"]),
+        max_size=60,
     ),
     st.integers(4, 40),
     st.integers(3, 12),
