@@ -20,10 +20,11 @@ MAX_FUNCTION_LINES = 80
 # What each part of llmos may import, besides itself. shell, server, learn -> agents, tools, memory, engine -> kernel ->
 # events, errors, messages; the parts of one level don't know each other, and `boot` wires them.
 WORDS = {"errors", "messages", "events"}
-LOW = WORDS | {"config", "wire"}
+LOW = WORDS | {"addresses", "config", "wire"}
 KERNEL = LOW | {"kernel"}
 BOOT = KERNEL | {"boot", "runs", "portal", "engine", "memory", "tools", "agents"}
 MAY_IMPORT = {
+    "addresses": set[str](),
     "errors": set[str](),
     "messages": {"errors"},
     "events": {"errors", "messages"},

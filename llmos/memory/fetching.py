@@ -6,7 +6,6 @@ that was checked; at a redirect all of it happens again. Knows no store and no k
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import time
 import zlib
@@ -15,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmos.addresses import is_public, is_tunnelled
 from llmos.errors import StorageError
 
 if TYPE_CHECKING:
@@ -28,13 +28,6 @@ _MAX_URL = 2_000
 _CONNECT_SECONDS = 8.0
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _PACKED = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
-# they lead to services of a cloud from inside it: Azure's and Oracle's
-_METADATA = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
-_TRANSLATED = (
-    ipaddress.ip_network("64:ff9b::/96"),
-    ipaddress.ip_network("64:ff9b:1::/48"),
-    ipaddress.ip_network("::/96"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +113,7 @@ def _addresses(url: httpx.URL, *, allowed: bool) -> list[str]:
     except (OSError, UnicodeError) as error:
         raise StorageError(f"There is no host {url.host!r}.", hint="Check the address and the network.") from error
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    if not allowed and (private := [address for address in addresses if not is_public(address)]):
+    if not allowed and (private := [address for address in addresses if not is_open(address)]):
         raise StorageError(
             f"{url.host!r} is {private[0]}, an address of this machine or its network, which was not named.",
             hint="Allow private addresses if you mean it.",
@@ -128,20 +121,9 @@ def _addresses(url: httpx.URL, *, allowed: bool) -> list[str]:
     return addresses[:3]
 
 
-def is_public(text: str) -> bool:
-    """Whether anybody on the internet could reach an address. Those that carry another one inside are not public."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped:
-            return is_public(str(address.ipv4_mapped))
-        if address.scope_id or address.sixtofour or address.teredo or any(address in one for one in _TRANSLATED):
-            return False
-    elif any(address in network for network in _METADATA):
-        return False
-    return address.is_global and not (address.is_multicast or address.is_reserved)
+def is_open(address: str) -> bool:
+    """Whether pages are fetched from an address that was not named: anybody could reach it, and it is no gateway's."""
+    return is_public(address) and not is_tunnelled(address)
 
 
 def _get(url: httpx.URL, addresses: list[str], deadline: float, seconds: float, max_bytes: int) -> Fetched | str:

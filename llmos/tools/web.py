@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
-from llmos.tools.addresses import is_public
+from llmos.addresses import is_public
 from llmos.tools.tool import Failed, Retry
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from llmos.errors import StorageError
-from llmos.memory.fetching import fetch, is_public
+from llmos.memory.fetching import fetch, is_open
 from tests.tools.web_server import Server, serving
 
 
@@ -115,10 +115,12 @@ def test_errors_of_the_server_are_told(server: Server) -> None:
         ("::ffff:8.8.8.8", True),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("2002:808:808::", False),
+        ("::808:808", False),
         ("fe80::1%eth0", False),
         ("fc00::1", False),
         ("here", False),
     ],
 )
 def test_public_addresses(address: str, *, public: bool) -> None:
-    assert is_public(address) == public
+    assert is_open(address) == public

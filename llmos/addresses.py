@@ -29,6 +29,19 @@ def is_public(text: str) -> bool:
     return _public6(address) and all(_public4(inner) for inner in _carried(address))
 
 
+def is_tunnelled(text: str) -> bool:
+    """Whether an IPv6 address leads to an IPv4 address over a gateway: translated (NAT64), 6to4, Teredo, compatible."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, IPv4Address):
+        return False
+    if address.sixtofour or address.teredo or int(address) >> 32 == 0:
+        return True
+    return address in _TRANSLATED or address in _TRANSLATED_LOCALLY
+
+
 def _public4(address: IPv4Address) -> bool:
     return (
         address.is_global

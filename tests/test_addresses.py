@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmos.tools.addresses import is_public
+from llmos.addresses import is_public
 
 
 @pytest.mark.parametrize(
