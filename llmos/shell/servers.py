@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmos.config import data_dir
-from llmos.errors import ConfigError, LlmosError, RunError
+from llmos.errors import ConfigError, LlmosError
+from llmos.shell.confirming import confirmed
 from llmos.shell.text import columns, complaint, harmless
 from llmos.tools.mcp import pins, settings
 from llmos.tools.mcp.settings import Server
@@ -245,17 +246,8 @@ def _ask_for_secrets(server: Server) -> None:
         )
 
 
-def _agreed(question: str, otherwise: str) -> bool:
-    if not sys.stdin.isatty():
-        raise RunError("Nobody is there to ask whether this server may be used.", hint=otherwise)
-    try:
-        said = input(f"{question} [y/N] ")
-    except (EOFError, KeyboardInterrupt):
-        said = ""
-    if said.strip().casefold() in ("y", "yes"):
-        return True
-    print("nothing was changed")
-    return False
+def _agreed(question: str, hint: str) -> bool:
+    return confirmed(question, whether="this server may be used", hint=hint, declined="nothing was changed")
 
 
 def _tools_text(tools: Iterable[SeenTool], *, news: bool) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmos.memory.items import KINDS, hash_of
+from llmos.memory.replacing import replace
 from llmos.memory.store.database import trouble
 from llmos.memory.store.records import Lost
 from llmos.memory.store.salvage import Pages
@@ -85,12 +86,7 @@ def repair(path: Path, reason: str) -> Lost:
             lost = _rebuild(fresh, pages, reason, aside)
         finally:
             pages.close()
-        os.replace(fresh, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace(fresh, path)
     return lost
 
 

@@ -165,7 +165,35 @@ class Flat:
         return form
 
 
-class Quantized:
+class _Faiss:
+    """What the forms that FAISS holds have in common."""
+
+    _index: Any
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def add(self, vectors: Vectors, /) -> None:
+        self._index.add(vectors)
+
+    def take(self, rows: NDArray[np.int64], /) -> Vectors:
+        return cast("Vectors", self._index.reconstruct_batch(rows))
+
+    def write(self, write: Write, /) -> None:
+        _write(self._index, write)
+
+    def _searched(self, vector: Vectors, limit: int, allowed: NDArray[np.bool_] | None, parameters: Any) -> Found:  # noqa: ANN401 - FAISS's own
+        """The nearest rows among those that are allowed."""
+        selector, bits = _selector(allowed)
+        if selector is not None:
+            parameters.sel = selector
+        with one_thread():
+            found = self._index.search(vector[None], limit, params=parameters)
+        del bits
+        return _found(found)
+
+
+class Quantized(_Faiss):
     """Sixteen bits for each number, compared one after the other."""
 
     name = "quantized"
@@ -179,23 +207,8 @@ class Quantized:
         faiss = _faiss()
         return cls(faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT))
 
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
-
-    def add(self, vectors: Vectors, /) -> None:
-        self._index.add(vectors)
-
-    def take(self, rows: NDArray[np.int64], /) -> Vectors:
-        return cast("Vectors", self._index.reconstruct_batch(rows))
-
     def search(self, vector: Vectors, limit: int, allowed: NDArray[np.bool_] | None, share: float, /) -> Found:
-        faiss = _faiss()
-        selector, bits = _selector(allowed)
-        parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
-        with one_thread():
-            found = self._index.search(vector[None], limit, params=parameters)
-        del bits
-        return _found(found)
+        return self._searched(vector, limit, allowed, _faiss().SearchParameters())
 
     def wipe(self, rows: NDArray[np.int64], /) -> None:
         faiss = _faiss()
@@ -203,11 +216,8 @@ class Quantized:
         codes = faiss.rev_swig_ptr(self._index.codes.data(), len(self) * size).reshape(-1, size)
         codes[rows] = 0
 
-    def write(self, write: Write, /) -> None:
-        _write(self._index, write)
 
-
-class Clustered:
+class Clustered(_Faiss):
     """Only the clusters nearest to the query are looked at (an inverted file); sixteen bits for each number, or eight.
 
     See Jégou, Douze, Schmid: Product quantization for nearest neighbor search, 2011, section IV.
@@ -235,28 +245,11 @@ class Clustered:
         index.make_direct_map(True)
         return cls(name, index)
 
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
-
-    def add(self, vectors: Vectors, /) -> None:
-        self._index.add(vectors)
-
-    def take(self, rows: NDArray[np.int64], /) -> Vectors:
-        return cast("Vectors", self._index.reconstruct_batch(rows))
-
     def search(self, vector: Vectors, limit: int, allowed: NDArray[np.bool_] | None, share: float, /) -> Found:
-        faiss = _faiss()
-        selector, bits = _selector(allowed)
         # neighbours among fewer are farther away
         vectors = _LOOKED_AT if allowed is None else min(_PASSED_OVER, _LOOKED_AT * share**-0.5)
         probes = min(self._index.nlist, round(self._index.nlist * vectors / len(self)))
-        parameters = faiss.SearchParametersIVF(nprobe=probes)
-        if selector is not None:
-            parameters.sel = selector
-        with one_thread():
-            found = self._index.search(vector[None], limit, params=parameters)
-        del bits
-        return _found(found)
+        return self._searched(vector, limit, allowed, _faiss().SearchParametersIVF(nprobe=probes))
 
     def wipe(self, rows: NDArray[np.int64], /) -> None:
         faiss = _faiss()
@@ -266,9 +259,6 @@ class Clustered:
             number, offset = place >> 32, place & 0xFFFFFFFF
             codes = faiss.rev_swig_ptr(lists.get_codes(number), lists.list_size(number) * size).reshape(-1, size)
             codes[offset] = 0
-
-    def write(self, write: Write, /) -> None:
-        _write(self._index, write)
 
 
 def _lists(count: int) -> int:

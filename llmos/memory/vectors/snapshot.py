@@ -19,6 +19,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from llmos.memory.replacing import replace
 from llmos.memory.vectors.forms import Form, read
 
 _MAGIC = b"llmosvec"
@@ -89,12 +90,7 @@ def save(path: Path, head: Head, arrays: Mapping[str, NDArray[Any]], form: Form)
             file.write(_END.pack(len(written), hashed.hash.digest(), _MAGIC))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(fresh, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace(fresh, path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import io
 import math
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict
 
 from llmos.kernel.protocols import Access
+from llmos.tools.builtin.files import put
 from llmos.tools.threads import in_thread
 from llmos.tools.tool import Failed, Retry, tool
-from llmos.tools.workspace import Workspace
 
 MAX_POINTS = 200
 _MANY = 8  # labels that stand side by side
@@ -74,14 +73,7 @@ async def chart(
     if kind == "pie" and (min(figures.values) < 0 or not any(figures.values)):
         raise Retry("A pie can't show negative values, or nothing: draw bars.")
     content = await in_thread(lambda: draw(kind, figures), name="chart")
-    workspace = Workspace(access.workspace)
-
-    def locate() -> Path:
-        with workspace.place(path, create=True) as place:
-            return place.absolute
-
-    await access.keep(await in_thread(locate))
-    place = await in_thread(lambda: workspace.write(path, content))
+    place = await put(access, path, content)
     return f"Drew {len(figures.values)} values as a {kind} chart in {place.path} ({len(content):,} bytes)."
 
 

@@ -21,7 +21,7 @@ from llmos.kernel.protocols import Access
 from llmos.tools.output import Output
 from llmos.tools.threads import in_thread
 from llmos.tools.tool import Failed, Retry, tool
-from llmos.tools.workspace import Entry, Workspace
+from llmos.tools.workspace import Entry, Place, Workspace
 
 MAX_SHOWN = 15_000
 MAX_EDITED = 10_000_000
@@ -333,7 +333,8 @@ def _current(access: Access, path: str) -> bytes | None:
         return None
 
 
-async def _replace(access: Access, path: str, content: bytes) -> str:
+async def put(access: Access, path: str, content: bytes) -> Place:
+    """Write a whole file of the workspace, after what it was has been kept for `undo`; where it is."""
     workspace = Workspace(access.workspace)
 
     def locate() -> Path:
@@ -341,7 +342,11 @@ async def _replace(access: Access, path: str, content: bytes) -> str:
             return place.absolute
 
     await access.keep(await in_thread(locate))
-    place = await in_thread(lambda: workspace.write(path, content))
+    return await in_thread(lambda: workspace.write(path, content))
+
+
+async def _replace(access: Access, path: str, content: bytes) -> str:
+    place = await put(access, path, content)
     return f"Wrote {place.path} ({len(content):,} bytes)."
 
 
