@@ -8,12 +8,12 @@ than on the model (docs/decisions.md), so it is measured with the embedded one, 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, cast
 
+from llmos.config import write_atomically
 from llmos.engine.guard import real_models_forbidden
 from llmos.engine.hardware import detect
 from llmos.engine.store.builtin import find
@@ -38,20 +38,23 @@ def decide(*, stop: threading.Event | None = None) -> None:
     Args:
         stop: Set by another thread to have it given up.
     """
-    hardware = detect()
-    if real_models_forbidden() or hardware.offload or _note() is not None:
+    if real_models_forbidden() or _note() is not None:
         return
-    with suppress(LlmosError, OSError):
+    hardware = detect()
+    if hardware.offload:
+        return
+    with suppress(LlmosError):
         shipped = find().path
         figures = compare_attention(tuned_path(shipped) or shipped, threads=hardware.threads, stop=stop)
         one = figures["one_flash"] / figures["one_plain"]
         many = figures["many_flash"] / figures["many_plain"]
-        _keep({"flash": one <= WORST_SINGLE and one * many < 1, "one": round(one, 3), "many": round(many, 3)})
+        note = {"flash": one <= WORST_SINGLE and one * many < 1, "one": round(one, 3), "many": round(many, 3)}
+        write_atomically(_file(), json.dumps({"version": _VERSION, "machine": machine_key(), **note}, indent=1))
 
 
 def _note() -> dict[str, Any] | None:
     try:
-        found: object = json.loads((folder() / "attention.json").read_text(encoding="utf-8"))
+        found: object = json.loads(_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(found, dict):
@@ -60,9 +63,5 @@ def _note() -> dict[str, Any] | None:
     return note if (note.get("version"), note.get("machine")) == (_VERSION, machine_key()) else None
 
 
-def _keep(found: dict[str, Any]) -> None:
-    folder().mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder(), suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"version": _VERSION, "machine": machine_key(), **found}, file, indent=1)
-    os.replace(name, folder() / "attention.json")
+def _file() -> Path:
+    return folder() / "attention.json"
