@@ -20,6 +20,7 @@
     │   ├── JournalMismatch    code that is resumed makes other calls than those recorded
     │   ├── BadPlan            a plan is empty, circular, names what there is not, or is beyond its budget
     │   ├── Unverified         work was done and redone, and no attempt passed its check
+    │   ├── BrowserError       a page or the browser did not do what was asked, or an address is walled off
     │   ├── McpError           an MCP server can't be reached, died, hangs, talks nonsense, or is not what was accepted
     │   └── SandboxUnavailable this machine has no way to confine code, and running it unconfined was not allowed
     └── EngineError
@@ -190,6 +191,22 @@ class McpError(RunError):
     Attributes:
         reason: What is wrong, for programs: `unreachable`, `died`, `timeout`, `nonsense`, `too large`, `changed` (it is
             not what was accepted), `refused` (it answered with an error). Empty where the error comes from a journal.
+    """
+
+    def __init__(self, message: str, *, reason: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class BrowserError(RunError):
+    """A page or the browser did not do what was asked.
+
+    Attributes:
+        reason: What is wrong, for programs: `stale` (the element is gone), `covered` (something lies over it),
+            `disabled`, `hidden`, `unfit` (such an element can't do that), `unchanged`, `timeout`, `blocked` (the address
+            is walled off), `unreachable` (no such page, no answer), `crashed` (the page or the browser), `closed`,
+            `commit` (the control can't be taken back and needs a confirmed commit), `missing` (no browser here).
+            Empty where the error comes from a journal.
     """
 
     def __init__(self, message: str, *, reason: str = "", hint: str = "") -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmos.memory.items import Item
+from llmos.memory.places import named
 
 By = Literal["source", "kind"]
 Role = Literal["query", "like"]
@@ -160,7 +161,8 @@ def _components(
 
 def groups(items: Sequence[Item], by: By) -> Groups:
     """The groups of items by source or kind, with a colour for each of the biggest."""
-    names = [item.source or "(no source)" if by == "source" else item.kind for item in items]
+    sources = {source: named(source) or "(no source)" for source in {item.source for item in items}}
+    names = [sources[item.source] if by == "source" else item.kind for item in items]
     ranked = sorted(Counter(names).items(), key=lambda each: (-each[1], each[0]))
     own = [name for name, _ in ranked]
     shared: list[str] = []

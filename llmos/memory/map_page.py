@@ -11,7 +11,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from llmos.memory.map_layout import Groups, Sheet, brief, groups, place_of, tail
+from llmos.memory.map_layout import Groups, Near, Sheet, brief, groups, place_of, tail
+from llmos.memory.places import named
 
 _LONGEST = 300  # characters of a text that the page shows at a point
 _LISTED = 160  # and in a list
@@ -52,13 +53,17 @@ def _neighbours(sheet: Sheet) -> list[dict[str, Any]]:
                     "row": rows[each.item.id],
                     "cosine": f"{each.cosine:.2f}",
                     "text": brief(each.item.text, _LISTED),
-                    "source": " · ".join(part for part in (tail(each.item.source, 80), place_of(each.item)) if part),
+                    "source": _where(each),
                 }
                 for each in found.nearest
             ],
         }
         for found in sheet.neighbours
     ]
+
+
+def _where(near: Near) -> str:
+    return " · ".join(part for part in (tail(named(near.item.source), 80), place_of(near.item)) if part)
 
 
 def _data(sheet: Sheet) -> dict[str, Any]:
@@ -72,7 +77,7 @@ def _data(sheet: Sheet) -> dict[str, Any]:
         "x": points[:, 0].tolist(),
         "y": points[:, 1].tolist(),
         "texts": [brief(item.text, _LONGEST) for item in sheet.items],
-        "sources": [tail(source, 200) for source in sources],
+        "sources": [tail(named(source), 200) for source in sources],
         "source": [number[item.source] for item in sheet.items],
         "places": [place_of(item) for item in sheet.items],
         "kinds": [item.kind for item in sheet.items],

@@ -6,6 +6,8 @@ Knows no store.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from llmos.memory.items import Item
@@ -23,10 +25,17 @@ def named(source: str, *, folder: Path | None = None) -> str:
     if not source.startswith("/"):
         return source
     path = Path(source)
-    for base, prefix in ((folder or Path.cwd(), ""), (Path.home(), "~/")):
+    for base, prefix in _bases(folder):
         if path.is_relative_to(base) and path != base:
             return prefix + path.relative_to(base).as_posix()
     return source
+
+
+def _bases(folder: Path | None) -> Iterator[tuple[Path, str]]:
+    with suppress(OSError):  # the current folder was removed
+        yield folder or Path.cwd(), ""
+    with suppress(RuntimeError):  # nobody's home is known
+        yield Path.home(), "~/"
 
 
 def place_of(item: Item, *, heading: bool = False) -> str:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from llmos.errors import ModelError, RealModelForbidden, StorageError
+from llmos.memory.places import named
 from llmos.shell import jsonl, memories, waiting
 from llmos.shell.text import harmless
 
@@ -193,7 +194,7 @@ def _shown(*, as_json: bool) -> Generator[Callable[[Progress], None]]:
         task = bar.add_task("", total=None)
 
         def paint(event: Progress) -> None:
-            name = harmless(memories.named(event.source))
+            name = harmless(named(event.source))
             part = f" {event.state} {event.part} of {event.parts}" if event.parts else ""
             bar.update(task, completed=event.done, total=event.total, description=f"{name}{part}"[-60:])
 
@@ -206,7 +207,7 @@ def _json(event: Progress) -> str:
 
 
 def _line(event: Progress) -> str:
-    name = memories.named(event.source)
+    name = named(event.source)
     if event.state == "skipped":
         return harmless(f"skipped {name}: {event.reason}")
     if event.state == "removed":
@@ -238,7 +239,7 @@ def _tell(count: _Count, trouble: str, *, as_json: bool) -> None:
         return
     for title, found in (("could not be read", count.skipped), ("read in part", count.partly)):
         for source, reason in found[:_LISTED]:
-            waiting.say(harmless(f"{title}: {memories.named(source)}: {reason}"))
+            waiting.say(harmless(f"{title}: {named(source)}: {reason}"))
         if len(found) > _LISTED:
             waiting.say(f"and {len(found) - _LISTED:,} more; --json lists them all")
     if trouble:
@@ -262,5 +263,5 @@ def in_chat(memory: Memory, places: Sequence[str], folder: Path | None) -> str:
             raise StorageError(f"There is no file or folder {place!r}.", hint="Nothing was added.")
     for event in _events(memory, whole, namespace="", exclude=()):
         count.take(event)
-    lines = [f"could not be read: {memories.named(source)}: {reason}" for source, reason in count.skipped[:_LISTED]]
+    lines = [f"could not be read: {named(source)}: {reason}" for source, reason in count.skipped[:_LISTED]]
     return "\n".join([*lines, f"{_summary(count)}, in {count.seconds:.1f} s"])

@@ -29,7 +29,6 @@ from llmos.shell.text import columns, harmless
 if TYPE_CHECKING:
     from llmos.memory.map_layout import By
 
-__all__ = ["named"]
 _WIDTH = 100
 _SNIPPET = 3
 

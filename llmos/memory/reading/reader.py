@@ -27,19 +27,19 @@ def _suffixes(names: str) -> frozenset[str]:
 MARKDOWN = _suffixes("md markdown mdx mkd qmd rmd")
 HTML = _suffixes("html htm xhtml")
 LINES = _suffixes(
-    "csv tsv log json jsonl ndjson yaml yml toml ini cfg conf env properties xml sql css scss less svg srt vtt lock"
+    "csv tsv log json jsonl ndjson yaml yml toml ini cfg conf env properties xml sql css scss less srt vtt lock"
     " patch diff"
 )
 CODE_BY_LINES = _suffixes(
     "kt kts swift scala lua pl pm r jl hs ml mli clj ex exs erl dart m mm zig nim vue svelte ps1 bat fish zsh cmake"
     " gradle tf proto graphql vim el lisp scm f90 pas asm s v vhd sol ipynb"
 )
-BINARY = _suffixes(
-    "png jpg jpeg gif bmp tiff webp ico heic mp3 wav flac ogg m4a mp4 mkv avi mov webm zip gz bz2 xz zst 7z rar tar jar"
-    " whl exe dll so dylib a o obj pyc class wasm bin db sqlite sqlite3 gguf safetensors onnx pt pth npy npz parquet"
-    " pkl ttf otf woff woff2 iso dmg deb rpm doc xls ppt odt ods odp epub rtf msg pages numbers key"
+UNREADABLE = _suffixes(
+    "png jpg jpeg gif bmp tiff webp ico heic svg svgz mp3 wav flac ogg m4a mp4 mkv avi mov webm zip gz bz2 xz zst 7z"
+    " rar tar jar whl exe dll so dylib a o obj pyc class wasm bin db sqlite sqlite3 gguf safetensors onnx pt pth npy"
+    " npz parquet pkl ttf otf woff woff2 iso dmg deb rpm doc xls ppt odt ods odp epub rtf msg pages numbers key"
 )
-"""Suffixes of files that no reader here takes, whatever they begin with."""
+"""Suffixes of files that no reader here takes, whatever they begin with: also pictures that are written as text."""
 
 TEXT = MARKDOWN | LINES | CODE_BY_LINES | frozenset(code.SUFFIXES) | {".txt", ".text", ".rst", ".adoc", ".org", ".tex"}
 """Suffixes of files that are text, whatever they begin with."""
@@ -52,6 +52,7 @@ _BY_KIND = {
     "text/markdown": ".md",
     "application/json": ".json",
     "message/rfc822": ".eml",
+    "image/svg+xml": ".svg",
 }
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
@@ -74,14 +75,18 @@ def read(
         StorageError: It is not there, may not be read, is too large, encrypted, broken, binary, or without text; the
             message says which.
     """
-    suffix = path.suffix.lower()
-    if suffix in BINARY and path.exists():
-        raise StorageError(
-            f"{path.name!r} is a {suffix} file, which can't be read.",
-            hint="Text, Markdown, HTML, PDF, .docx, .xlsx, .pptx, source code, .eml and .mbox can.",
-        )
+    if path.exists():
+        _check_kind(path.name, path.suffix.lower())
     content = load(path, max_bytes=max_bytes)
     return read_content(content, progress=progress)
+
+
+def _check_kind(name: str, suffix: str) -> None:
+    if suffix in UNREADABLE:
+        raise StorageError(
+            f"{name!r} is a {suffix} file, which can't be read.",
+            hint="Text, Markdown, HTML, PDF, .docx, .xlsx, .pptx, source code, .eml and .mbox can.",
+        )
 
 
 def is_simple(path: Path) -> bool:
@@ -110,6 +115,7 @@ def read_content(
         StorageError: As in `read`.
     """
     suffix = _BY_KIND.get(kind) or Path(content.name).suffix.lower()
+    _check_kind(content.name, suffix)
     if suffix in TEXT:
         document = _read_text(decoded(content, declared=declared), content.name, suffix)
     elif suffix == ".pdf" or content.data.startswith(b"%PDF-"):

@@ -1,0 +1,1 @@
+"""The browser: pages as agents see them, actions on them, and the walls around both."""
