@@ -167,7 +167,7 @@ def _story(chance: random.Random, steps: int) -> tuple[str, int]:
     have = chance.randint(6, 30)
     text = f"{name} has {have} {thing}."
     for _ in range(steps):
-        match chance.randrange(3):
+        match chance.randrange(3) if have > 1 else 0:
             case 0:
                 more = chance.randint(2, 20)
                 have, text = have + more, f"{text} {name} gets {more} more."

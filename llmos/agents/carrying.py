@@ -102,15 +102,21 @@ async def subtask(process: Process, described: dict[str, Any], earlier: list[dic
     Args:
         described: A `Subtask`.
         earlier: The reports of what it needs.
-        stand_in: Who gets it when its worker has failed; empty for nobody.
+        stand_in: Who gets it when its worker has failed, unless that worker changes things, which nobody else should
+            do over; empty for nobody.
     """
     one = Subtask.model_validate(described)
-    others = [stand_in] if stand_in and stand_in != one.agent else []
+    others = [stand_in] if stand_in and stand_in != one.agent and not _changes_things(process, one.agent) else []
     work = [_by(agent, partial(_attempt, process, one, agent, earlier)) for agent in (one.agent, *others)]
     done: Verified[Report] = await verify_and_retry(
         work[0], acceptance(process, one), attempts=ATTEMPTS if one.check else 1, escalate=work[1:], process=process
     )
     return _final(one, done).model_dump(mode="json")
+
+
+def _changes_things(process: Process, agent: str) -> bool:
+    _, code = process.system.agent(agent)
+    return not {"pure", "reads"}.issuperset(getattr(code, "effects", ()))
 
 
 def _by(agent: str, attempt: partial[Coroutine[Any, Any, Report]]) -> partial[Coroutine[Any, Any, Report]]:

@@ -13,8 +13,10 @@ import pytest
 from llmos.agents.carrying import MAX_REPORT, carry_out
 from llmos.agents.plan import Check, Plan, Subtask
 from llmos.agents.report import Report
+from llmos.agents.workers.worker import Worker
 from llmos.errors import BudgetExceeded, Denied, RemoteError
 from llmos.kernel.budget import Budget
+from llmos.kernel.entry import Profile
 from llmos.kernel.process import Process
 from llmos.kernel.system import System, Task
 from tests.kernel.conftest import MakeSystem
@@ -93,6 +95,23 @@ async def test_a_failed_check_is_tried_again_with_its_reason_and_then_given_to_a
     assert (reports["a"].outcome, reports["a"].value) == ("verified", 2)
     assert given[0] == []
     assert "multiple" in given[1][0]
+
+
+async def test_what_changes_things_is_not_done_over_by_another(make_system: MakeSystem) -> None:
+    async def write(process: Process, task: str, inputs: dict[str, Any] | None = None) -> dict[str, Any]:
+        return Report(task_id=(inputs or {})["task_id"], agent="writer", outcome="done", value=1).model_dump(
+            mode="json"
+        )
+
+    async def other(process: Process, task: str, inputs: dict[str, Any]) -> object:
+        return 2
+
+    writer = Worker(
+        name="writer", code=write, description="Writes.", examples=(), effects=("reads", "writes"), profile=Profile()
+    )
+    system = known(make_system, {"worker": writer, "other": other})
+    reports = await carried(system, plan(part("a", check=EVEN)), stand_in="other")
+    assert (reports["a"].outcome, reports["a"].value) == ("unverified", 1)
 
 
 async def test_what_never_passes_is_unverified_with_the_reason_and_kept(make_system: MakeSystem) -> None:

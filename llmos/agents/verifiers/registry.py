@@ -64,9 +64,9 @@ class TestsArguments(_Arguments):
         tuple[tuple[Short, Any], ...],
         Field(max_length=MAX_EXAMPLES, description="expressions, and the value that each must have"),
     ] = ()
-    module: Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,39}$", description="the code is imported as this")] = (
-        "solution"
-    )
+    module: Annotated[
+        str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,79}$", description="the code is imported as this")
+    ] = "solution"
 
 
 class QuotesArguments(_Arguments):

@@ -51,9 +51,9 @@ def tests_pass(
         tests: Source text.
         files: Test files in the workspace.
         examples: Expressions with the JSON values that they must have.
-        module: The name that the tests import the code by; its public names are there without an import, too. A report
-            with Python files among its artifacts is tested by these, and its text is not looked at.
-        seconds: They fail if they take longer.
+        module: The name that the tests import the code by, dotted where its file is in a folder; its public names are
+            there without an import, too. A report with Python files among its artifacts is tested by these, and its
+            text is not looked at.
 
     Raises:
         BadArguments: There is nothing to run, or more than is possible.
@@ -66,7 +66,7 @@ def tests_pass(
         raise BadArguments("There are no tests to run.", hint="Give their source, test files, or examples.")
     if len(examples) > MAX_EXAMPLES or any(len(one) > _MAX_VALUE for one in wanted):
         raise BadArguments(f"At most {MAX_EXAMPLES} examples of at most {_MAX_VALUE} characters can be checked.")
-    if not module.isidentifier():
+    if not all(part.isidentifier() for part in module.split(".")):
         raise BadArguments(f"{module!r} is no name for a Python module.")
     sources: list[tuple[str, str | None]] = [(_OWN, tests)] if tests.strip() else []
     sources += [(file, None) for file in files]

@@ -202,13 +202,17 @@ def _claim(call: str, want: str, raises: str) -> str:
     return f"raises({raises}, {call!r})" if raises else f"{call} == {want}"
 
 
+def _module_of(asked: Wanted) -> str:
+    """The name that the code's file is imported by from the workspace: not always that of the function."""
+    return asked.path.removeprefix("./").removesuffix(".py").replace("/", ".")
+
+
 def source_of_tests(asked: Wanted) -> str:
     """A test file with one test for each example."""
-    module = Path(asked.path).stem
     lines = [f'"""Tests of {asked.name}, from the examples it was asked for with."""', ""]
     if any(one.raises for one in asked.examples):
         lines += ["import contextlib", ""]
-    lines += [f"from {module} import {asked.name}"]
+    lines += [f"from {_module_of(asked)} import {asked.name}"]
     for number, one in enumerate(asked.examples, 1):
         lines += ["", "", f"def test_example_{number}() -> None:"]
         if one.raises:
@@ -304,7 +308,8 @@ def check_of(task: str) -> Check | None:
         value = ast.literal_eval(one.want) if one.want else None
         if one.want and value == json.loads(json.dumps(value, default=repr, skipkeys=True)):
             found.append([one.call, value])
-    return Check(verifier="tests_pass", arguments={"examples": found, "module": asked.name}) if found else None
+    arguments = {"examples": found, "module": _module_of(asked)}
+    return Check(verifier="tests_pass", arguments=arguments) if found else None
 
 
 coder = Worker(

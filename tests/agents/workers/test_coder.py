@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
+from llmos import Kernel
+from llmos.agents.report import Report
+from llmos.agents.verifiers.registry import named
 from llmos.agents.workers.coder import check_of, coder, plain_function, source_of_tests
 from llmos.agents.workers.programs.examples import check
 from llmos.agents.workers.wanted import wanted
+from llmos.kernel.process import Process
+from llmos.runs import Parts
 from tests.agents.workers.conftest import Office
 
 TASK = (
@@ -120,3 +125,22 @@ def test_a_plan_can_check_the_code_by_the_examples() -> None:
     assert found is not None
     assert found.verifier == "tests_pass"
     assert found.arguments["examples"] == [["double(2)", 4], ["double(-3)", -6]]
+    assert found.arguments["module"] == "twice"
+
+
+@pytest.mark.parametrize("place", ["twice.py", "lib/sums/twice.py", "double.py"])
+async def test_the_check_of_a_plan_finds_the_code_in_the_file_that_was_asked_for(office: Office, place: str) -> None:
+    task = f"Write a function double(n) in {place}: double(2) == 4, double(-3) == -6"
+    found = check_of(task)
+    assert found is not None
+
+    async def checked(process: Process) -> list[str]:
+        report = Report(task_id="a", agent="coder", outcome="done", artifacts=(place,))
+        verdict = await named(process, found.verifier, found.arguments)(report)
+        return [verdict.outcome, *verdict.reasons]
+
+    async with Kernel.testing(parts=Parts(folder=office.folder)) as kernel:
+        for right, outcome in (("n * 2", "pass"), ("n + 2", "fail")):
+            office.write(place, f"def double(n):\n    return {right}\n")
+            said = await (await kernel.spawn(checked, workspace=office.workspace)).result()
+            assert said[0] == outcome, said
