@@ -11,7 +11,19 @@ from pathlib import Path
 
 from bench.report import Row, Skipped, show, write_json
 
-NAMES = ("agents", "calibration", "engine", "kernel", "memory", "policy", "reasoning", "tasks", "routing")
+NAMES = (
+    "agents",
+    "browser",
+    "calibration",
+    "coding",
+    "engine",
+    "kernel",
+    "memory",
+    "policy",
+    "reasoning",
+    "tasks",
+    "routing",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,17 +22,22 @@ from llmos.agents import shortlist as choosing
 from llmos.agents.assistant import SURE, choosing_context, nearest
 from llmos.agents.grounding import Request
 from llmos.agents.prompts import prompts
+from llmos.kernel.protocols import Device
 from llmos.messages import Message, Score
 from llmos.tools.registry import load_tools
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUESTS = ROOT / "tests/agents/requests.toml"
 WEIGHTS = ROOT / "llmos/agents/weights.json"
-HIDDEN = ("ask_user",)
 MODEL = 0.4
 """What the model's log-probabilities weigh: chosen by `--model`, see docs/assistant.md."""
 
 Floats = NDArray[np.float64]
+
+
+def tools() -> dict[str, Device]:
+    """The tools that the requests are about."""
+    return {name: one for name, one in load_tools().items() if name != "ask_user" and not name.startswith("browser_")}
 
 
 def requests() -> list[tuple[str, str, dict[str, Any]]]:
@@ -43,13 +48,13 @@ def requests() -> list[tuple[str, str, dict[str, Any]]]:
 
 def table() -> tuple[list[str], list[Floats], list[int], list[list[str]]]:
     """Names of features; for each request the features of its choices, which is right, and the choices' names."""
-    tools = {name: tool for name, tool in load_tools().items() if name not in HIDDEN}
+    known = tools()
     rows: list[Floats] = []
     right: list[int] = []
     names: list[list[str]] = []
     columns: list[str] = []
     for words, tool, _ in requests():
-        found = choosing.shortlist(tools, Request(words))
+        found = choosing.shortlist(known, Request(words))
         columns = list(dict.fromkeys([*columns, *(name for one in found for name in one.features)]))
         names.append([one.name for one in found])
         right.append(names[-1].index(tool or choosing.ANSWER))
@@ -78,14 +83,14 @@ async def _model_weight(found: Mapping[str, float]) -> str:
     from llmos.config import EngineOptions
     from llmos.engine import open_engine
 
-    tools = {name: tool for name, tool in load_tools().items() if name not in HIDDEN}
+    known = tools()
     engine = await open_engine(None, EngineOptions())
     cases: list[tuple[Floats, Floats, int]] = []
     alone = 0
     for words, tool, _ in requests():
         choices = [
             replace(one, score=sum(found.get(name, 0.0) * value for name, value in one.features.items()))
-            for one in choosing.shortlist(tools, Request(words))
+            for one in choosing.shortlist(known, Request(words))
         ]
         choices.sort(key=lambda one: -one.score)
         shares = choosing.probabilities(choices)
@@ -93,7 +98,7 @@ async def _model_weight(found: Mapping[str, float]) -> str:
         names = [one.name for one in near]
         if shares[0] >= SURE or (tool or choosing.ANSWER) not in names:
             continue
-        context = choosing_context([tools[name] for name in names if name != choosing.ANSWER])
+        context = choosing_context([known[name] for name in names if name != choosing.ANSWER])
         scores = await engine.score(
             Score(
                 context=context.add(Message("user", words)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import memory_pages, memory_retrieval, memory_store
+from bench import memory_pages, memory_peers, memory_retrieval, memory_store
 
 GROUPS = (
     *memory_store.GROUPS,
@@ -13,4 +13,5 @@ GROUPS = (
     memory_retrieval.cold_open,
     memory_retrieval.ingest_with_embedding,
     *memory_pages.GROUPS,
+    *memory_peers.GROUPS,
 )

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from bench.choosing import fit
 from bench.report import Row
 from llmos.agents import routing
-from llmos.agents.assistant import HIDDEN
+from llmos.agents.assistant import is_offered
 from llmos.agents.calibration import ece
 from llmos.agents.knowledge import knowledge
 from llmos.agents.router import SURE, SURE_ENOUGH, Route, routed
@@ -72,7 +72,7 @@ def cases() -> list[Case]:
 
 def devices() -> dict[str, Device]:
     """The tools that come with llmos."""
-    return {name: one for name, one in load_tools(BUILT_IN).items() if name not in HIDDEN}
+    return {name: one for name, one in load_tools(BUILT_IN).items() if is_offered(name)}
 
 
 def all_ways(tools: Mapping[str, Device]) -> tuple[Way, ...]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar, Unpack, overload
 
 from llmos import wire
 from llmos.config import Settings, load_settings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from llmos.browsing import Browsed, Browsing
     from llmos.engine.scripted import Script
     from llmos.kernel.budget import Budget
     from llmos.kernel.calls import Level, Observed
@@ -176,6 +177,11 @@ class Kernel:
         if not loading.done():
             return "loading"
         return "failed" if loading.cancelled() or loading.exception() is not None else "ready"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where journal and runs are kept; None for llmos's data folder."""
+        return self._parts.folder if self._parts is not None else None
 
     @property
     def info(self) -> EngineInfo | None:
@@ -439,6 +445,28 @@ class Kernel:
             return runs.resume(run, self._portal, code=code, deps=deps)
 
         return await self._portal.call(begin())
+
+    @overload
+    async def browse(self, task: str, *, output: type[ModelT], **more: Unpack[Browsing]) -> Browsed[ModelT]: ...
+
+    @overload
+    async def browse(self, task: str, *, output: None = None, **more: Unpack[Browsing]) -> Browsed[None]: ...
+
+    async def browse(
+        self, task: str, *, output: type[BaseModel] | None = None, **more: Unpack[Browsing]
+    ) -> Browsed[Any]:
+        """Do a task on web pages in a browser; what may be said besides is in `llmos.browsing.Browsing`.
+
+        Args:
+            output: A pydantic model, filled from the last page; `Browsed.sources` says where each field stood.
+
+        Raises:
+            Unverified: It was not done; the message says why.
+            ConstraintError: What the page says is not a value of `output`.
+        """
+        from llmos.browsing import browse
+
+        return await browse(self, task, output, more)
 
     async def close(self) -> None:
         """End all runs with `EngineClosed` and free the model. A second call does nothing."""

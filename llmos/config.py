@@ -115,11 +115,15 @@ class MemoryOptions:
         tenant: Whose memory it is; nothing of another tenant is ever seen.
         embedder: The model that compares texts by meaning: a name or a path; empty is the one that comes with llmos.
         profile_tokens: How much of what the user told stands in every context, about; 0 is nothing.
+        reranker: A cross-encoder that looks at the best hits once more: a name or a path; empty is none.
+        extract: Whether the model looks for facts in what the user says, when nothing else is to be done.
     """
 
     tenant: str = "me"
     embedder: str = ""
     profile_tokens: int = 200
+    reranker: str = ""
+    extract: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +269,8 @@ SETTINGS: Mapping[str, Setting] = {
     "memory.tenant": Setting("memory", _tenant, "a name of 1 to 64 characters"),
     "memory.embedder": Setting("memory", _text, "a model name or path"),
     "memory.profile_tokens": Setting("memory", _integer(0), "a whole number from 0"),
+    "memory.reranker": Setting("memory", _text, "a model name or path"),
+    "memory.extract": Setting("memory", _yes_no, "true or false"),
 }
 
 # Of an engine in [engines.NAME]

@@ -203,10 +203,12 @@ class BrowserError(RunError):
 
     Attributes:
         reason: What is wrong, for programs: `stale` (the element is gone), `covered` (something lies over it),
-            `disabled`, `hidden`, `unfit` (such an element can't do that), `unchanged`, `timeout`, `blocked` (the address
-            is walled off), `unreachable` (no such page, no answer), `crashed` (the page or the browser), `closed`,
-            `commit` (the control can't be taken back and needs a confirmed commit), `missing` (no browser here).
-            Empty where the error comes from a journal.
+            `disabled`, `hidden`, `unfit` (such an element can't do that), `unchanged`, `timeout`, `blocked` (the
+            address is walled off), `unreachable` (no such page, no answer), `crashed` (the page or the browser),
+            `closed`, `commit` (the control can't be taken back and needs a confirmed commit), `origin` (the element's
+            document is another site than the call says), `busy` (another action is under way), `paused` (a person has
+            the browser), `missing` (no browser here). Empty where the error
+            comes from a journal.
     """
 
     def __init__(self, message: str, *, reason: str = "", hint: str = "") -> None:

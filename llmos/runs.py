@@ -23,7 +23,7 @@ from llmos.config import MemoryOptions, NamedEngine, RunsOptions, data_dir
 from llmos.engine.named import Engines
 from llmos.errors import Denied, LlmosError, NoSuchProcess, StorageError
 from llmos.events import KernelEvent, Notice, ProcessChanged, Token, Usage
-from llmos.kernel import control, pruning
+from llmos.kernel import control, paging_hot, pruning
 from llmos.kernel.calls import Observed
 from llmos.kernel.entry import AgentCode, Entry
 from llmos.kernel.gate import digest_of
@@ -198,7 +198,9 @@ class Runs:
         memory: MemoryOptions | None = None,
     ) -> None:
         self.folder = parts.folder or data_dir()
-        self._memory = None if parts.store is not None else memory_of(memory or MemoryOptions(), self.folder)
+        self._loop = asyncio.get_running_loop()
+        own = None if parts.store is not None else memory_of(memory or MemoryOptions(), self.folder, notify=self._say)
+        self._memory = own
         self._pruning = Pruning(self.folder, keep)
         self._presence = control.Presence.enter(self.folder)
         self.journal = Journal(self.folder, durable=parts.durable)
@@ -210,7 +212,8 @@ class Runs:
             journal=self.journal,
             policy=parts.policy or _policy(),
             folder=self.folder / "runs",
-            agents={**agents_here(), **parts.agents},
+            hot=self.folder / paging_hot.FOLDER,
+            agents={**agents_here(self._say), **parts.agents},
             tools={**_tools(parts.tools), **_given_by(parts.agents.values())},
             approver=parts.approver,
             store=parts.store or self._memory,
@@ -221,6 +224,11 @@ class Runs:
         )
         for listener in parts.listeners:
             self.system.listen(listener)
+
+    def _say(self, sentence: str) -> None:
+        """Tell everybody what takes long; called on any thread."""
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits
+            self._loop.call_soon_threadsafe(self.system.emit, Notice(text=sentence))
 
     async def open(self) -> None:
         """Answer other terminals."""
@@ -269,7 +277,13 @@ def memory_of(
     Raises:
         ConfigError: The tenant's name can't be used.
     """
-    return Memory(folder or data_dir(), tenant=options.tenant, embedder=options.embedder, notify=notify)
+    return Memory(
+        folder or data_dir(),
+        tenant=options.tenant,
+        embedder=options.embedder,
+        reranker=options.reranker,
+        notify=notify,
+    )
 
 
 def undo(folder: Path, run: str, *, force: bool = False) -> list[str]:
@@ -397,7 +411,8 @@ class _Keyring:
 
     def resolve(self, tool: str, arguments: Mapping[str, Any], /) -> Mapping[str, Any]:
         """Arguments with the values in place of handles."""
-        return self._secrets.resolve(arguments, tool=tool, host=urlsplit(str(arguments.get("url", ""))).hostname or "")
+        place = str(arguments.get("url") or arguments.get("origin", ""))
+        return self._secrets.resolve(arguments, tool=tool, host=urlsplit(place).hostname or "")
 
     def redact(self, text: str, /) -> str:
         """A text with handles in place of the values."""
@@ -410,15 +425,18 @@ def _policy() -> Policy:
     return DefaultPolicy()
 
 
-def agents_here() -> dict[str, AgentCode]:
+def agents_here(notify: Callable[[str], None] | None = None) -> dict[str, AgentCode]:
     """The agents that can be started by name: those that come with llmos, the user's, and this folder's approved ones.
+
+    Args:
+        notify: Told, in a sentence for people, what takes long when one of them works.
 
     Raises:
         StorageError: The list of approvals is damaged.
     """
     from llmos.agents.markdown import load
 
-    own = built_in_agents()
+    own = built_in_agents(notify)
     return {**own, **{name: one.agent for name, one in load(own).agents.items()}}
 
 
@@ -432,18 +450,23 @@ def _revealed(vault: Vault, text: str, url: str) -> str:
     return str(vault.resolve("engine", {"url": url, "key": text})["key"])
 
 
-def built_in_agents() -> Mapping[str, AgentCode]:
-    """The agents that come with llmos, by name."""
+def built_in_agents(notify: Callable[[str], None] | None = None) -> Mapping[str, AgentCode]:
+    """The agents that come with llmos, by name.
+
+    Args:
+        notify: As for `agents_here`.
+    """
     from llmos.agents import built_in
     from llmos.agents.router import Router
 
-    return {**built_in(), "router": Router(similar=_Meanings())}
+    return {**built_in(), "router": Router(similar=_Meanings(notify))}
 
 
 class _Meanings:
     """How near in meaning texts are to a request, by the embedding model that comes with llmos, once it is needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, notify: Callable[[str], None] | None) -> None:
+        self._notify = notify
         self._known: dict[str, Any] = {}  # vectors by text
         self._embed: Callable[[list[str]], Any] | None = None
 
@@ -458,7 +481,7 @@ class _Meanings:
         if self._embed is None:
             from llmos.memory.embedding import open_embedder
 
-            self._embed = open_embedder().embed
+            self._embed = open_embedder(notify=self._notify).embed
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         self._known |= dict(zip(new, self._embed(new), strict=True)) if new else {}
         asked = self._embed([request])[0]

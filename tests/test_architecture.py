@@ -22,7 +22,7 @@ MAX_FUNCTION_LINES = 80
 WORDS = {"errors", "messages", "events"}
 LOW = WORDS | {"addresses", "config", "wire"}
 KERNEL = LOW | {"kernel"}
-BOOT = KERNEL | {"boot", "runs", "portal", "engine", "memory", "tools", "agents"}
+BOOT = KERNEL | {"boot", "browsing", "runs", "portal", "engine", "memory", "tools", "agents"}
 MAY_IMPORT = {
     "addresses": set[str](),
     "errors": set[str](),
@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "otel": {"errors", "events", "runs"},
     "runs": BOOT,
     "boot": BOOT,
+    "browsing": BOOT,
     "shell": BOOT,
     "server": BOOT,
     "learn": BOOT,

@@ -21,7 +21,7 @@ import pytest
 
 from llmos.config import SETTINGS, Settings, variable
 from llmos.shell.cli import run_app
-from llmos.shell.commands_memory import COMMANDS
+from llmos.shell.commands_browse import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -37,7 +37,8 @@ COMMAND_NAMES = [
     *("agents", "agents list", "agents show", "agents new", "agents run", "agents approve", "route"),
     "memory",
     *(f"memory {name}" for name in ("add", "watch", "search", "list", "show", "forget")),
-    *(f"memory {name}" for name in ("stats", "export", "import", "map")),
+    *(f"memory {name}" for name in ("pin", "stats", "export", "import", "map")),
+    *("browse", "teach", "skill", "skill list", "skill show", "skill run", "skill rm"),
     *("secret", "secret set", "secret list", "secret rm"),
     *(f"model {name}" for name in ("list", "pull", "show", "use", "rm", "tune")),
 ]
@@ -130,19 +131,11 @@ def test_the_command_reference_is_what_help_prints() -> None:
 
 def test_every_command_has_a_reference() -> None:
     listed = re.findall(r"^  (\w+) ", help_of("").partition("Commands:")[2].partition("\n\n")[0], re.MULTILINE)
-    models = re.findall(r"^  (\w+) ", help_of("model").partition("Commands:")[2], re.MULTILINE)
-    grants = re.findall(r"^  (\w+) ", help_of("grants").partition("Commands:")[2], re.MULTILINE)
-    servers = re.findall(r"^  (\w+) ", help_of("mcp").partition("Commands:")[2], re.MULTILINE)
-    agents = re.findall(r"^  (\w+) ", help_of("agents").partition("Commands:")[2], re.MULTILINE)
-    kept = re.findall(r"^  (\w+) ", help_of("secret").partition("Commands:")[2], re.MULTILINE)
-    remembered = re.findall(r"^  (\w+) ", help_of("memory").partition("Commands:")[2], re.MULTILINE)
+    groups = ("secret", "memory", "model", "grants", "mcp", "agents", "skill")
     below = {
-        *(f"secret {name}" for name in kept),
-        *(f"memory {name}" for name in remembered),
-        *(f"model {name}" for name in models),
-        *(f"grants {name}" for name in grants),
-        *(f"mcp {name}" for name in servers),
-        *(f"agents {name}" for name in agents),
+        f"{group} {name}"
+        for group in groups
+        for name in re.findall(r"^  (\w+) ", help_of(group).partition("Commands:")[2], re.MULTILINE)
     }
     assert {*listed, *below, ""} == set(COMMAND_NAMES)
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmos import Kernel
+from llmos.agents.router import Router
 from llmos.boot import Kernel as BootKernel
+from llmos.config import Settings
 from llmos.engine.scripted import ScriptedEngine
 from llmos.errors import Denied, NoSuchProcess, StorageError
-from llmos.events import CallEnded, ProcessChanged, Token
+from llmos.events import CallEnded, Notice, ProcessChanged, Token
 from llmos.kernel.calls import Result, Traits
 from llmos.kernel.journal import Journal
 from llmos.kernel.process import Process
 from llmos.kernel.protocols import Access
+from llmos.memory.items import NewItem
+from llmos.memory.memory import Memory
 from llmos.runs import Parts, forget, look, undo
 from tests.kernel.conftest import Lever, Permissive, Person
+from tests.memory.words import WordEmbedder
 
 
 def writer(content: str, file: Path) -> Lever:
@@ -46,6 +51,34 @@ async def test_a_run_tells_what_happens_in_it() -> None:
         assert isinstance(events[-1], ProcessChanged)
         assert events[-1].state == "done"
         assert running.usage.generated_tokens > 0
+
+
+@pytest.mark.parametrize("who", ["router", "memory"])
+async def test_that_the_embedding_model_is_prepared_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    def opened(name: str = "", *, notify: Callable[[str], None]) -> WordEmbedder:
+        notify("Preparing the embedding model: once.")
+        return WordEmbedder()
+
+    async def ask(process: Process) -> bool:
+        if who == "router":
+            router = process.system.agents["router"]
+            assert isinstance(router, Router)
+            assert router.similar is not None
+            return bool(await router.similar("sail a boat", ["boats", "soup"]))
+        store = process.system.store
+        assert isinstance(store, Memory)
+        store.store.add([NewItem(tenant="me", kind="passage", text="The boat is new.", label="files")])
+        return bool(await process.recall("what about the boat?"))
+
+    monkeypatch.setattr("llmos.memory.embedding.open_embedder", opened)
+    parts = Parts(folder=tmp_path, tools=())
+    async with Kernel(engine=ScriptedEngine("x"), settings=Settings(), parts=parts) as kernel:
+        running = await kernel.spawn(ask)
+        told = [event.text async for event in running.events() if isinstance(event, Notice)]
+        assert await running.result()
+    assert told == ["Preparing the embedding model: once."]
 
 
 async def test_a_file_is_undone_unless_it_was_changed_since(tmp_path: Path) -> None:

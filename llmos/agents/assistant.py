@@ -48,8 +48,13 @@ MAX_ANSWER = 256
 MAX_TEXT = 400
 _CHAT = Sampling(temperature=0.0, repeat_penalty=1.1, seed=0)
 _REMEMBER = re.compile(r"^\W*(?:please\s+)?(?:remember|keep in mind|note)(?:\s+that\b|\s*:)\s*\S", re.I)
-HIDDEN = frozenset({"ask_user", "chart", "compute", "read_skill"})
+_HIDDEN = frozenset({"ask_user", "chart", "compute", "read_skill"})
 _DOUBT = 0.4
+
+
+def is_offered(tool: str) -> bool:
+    """Whether a tool stands to choice: not what agents use of themselves, nor the browser, which is the operator's."""
+    return tool not in _HIDDEN and not tool.startswith("browser_")
 
 
 async def assistant(
@@ -72,7 +77,7 @@ async def assistant(
     Raises:
         BudgetExceeded, LoopDetected, Interrupted, EngineError: As of the system calls that it makes.
     """
-    devices = {name: device for name, device in process.entry.devices.items() if name not in HIDDEN}
+    devices = {name: device for name, device in process.entry.devices.items() if is_offered(name)}
     if _REMEMBER.match(task):
         await process.remember(task)
         return "I keep that in mind."
@@ -148,8 +153,10 @@ class _Work:
 
     async def _from_memory(self, step: Request, choices: Sequence[Scored]) -> bool:
         """Answer a question from what is remembered; False if memory is not meant, or has nothing on it."""
-        words, tool = step.words, choices[0].name != ANSWER
-        sure, named = probabilities(choices)[0] >= SURE, answering.names_documents(words)
+        words, named = step.words, answering.names_documents(step.words)
+        tool = choices[0].name != ANSWER
+        # sure by the score, or because it takes what the words name: a file, an address, a date, a sum
+        sure = probabilities(choices)[0] >= SURE or choices[0].features.get("strong", 0.0) > 0
         if not answering.asks(words) or (tool and sure and not named):
             return False
         before = self.asked or next((one.content for one in reversed(self.before) if one.role == "user"), "")

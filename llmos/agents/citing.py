@@ -23,14 +23,16 @@ from llmos.kernel.calls import Label
 from llmos.kernel.protocols import Memo
 from llmos.messages import Grammar
 
-ENOUGH = 0.5
-"""The part of a question's weight that a statement and what is around it must have, to count as an answer."""
+ENOUGH = 1.2
+"""What a statement must have to count as an answer: the part of the question's weight that it and what is around it
+have, and how sure memory is of its passage, together. Of 600 questions of SQuAD 2 it gives the right sentence for .69,
+any for .86, and any for .035 of those whose article is left out; 1.1 makes that .70, .89 and .039."""
 
 CERTAIN = 0.85
-"""Of a passage that memory is so sure of less is enough: it may say it in other words."""
+"""Memory is certain of a passage from here on."""
 
-LESS = 0.3
-"""So much then."""
+MOST = 0.5
+"""The part of the question's weight that an answer must have besides where something else could answer as well."""
 
 SUPPORT = 0.5
 """The part of a sentence's weight that must stand in a passage for the sentence to be supported by it."""
@@ -373,13 +375,14 @@ def _defines(question: str, text: str) -> bool:
 
 
 def answers_it(one: Ranked, *, certain: bool = False) -> bool:
-    """Whether a statement can be passed off as an answer: it has enough of the question, or memory is certain of it.
+    """Whether a statement can be passed off as an answer: by what it has of the question and how sure memory is of it.
 
     Args:
-        certain: Both must be so.
+        certain: Only without doubt: memory is certain, and the statement itself has several of the question's words.
     """
-    sure = one.statement.score >= CERTAIN
-    return bool(one.said) and (sure or not certain) and one.covered >= (LESS if sure and not certain else ENOUGH)
+    if certain and (one.statement.score < CERTAIN or one.covered < MOST or len(one.said) < 2):
+        return False
+    return bool(one.said) and one.covered + one.statement.score >= ENOUGH
 
 
 def chosen(question: str, best: Ranked, others: Sequence[Ranked], found: Sequence[Statement]) -> list[Statement]:

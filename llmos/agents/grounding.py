@@ -336,12 +336,18 @@ _COMMAND = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+_WONDERS = re.compile(
+    r"\W*(?:(?:and|so|but|then) )*(?:what|which|who|whom|whose|when|where|why|how|is|are|was|were|does|did|has)\b",
+    re.IGNORECASE,
+)
+
 
 def _commands(request: Request) -> list[Candidate]:
     quoted = [one for one in of_kind(request.words, "quoted") if request.words[one.start - 1] == "`"]
     if quoted:
         return [request.span(one.text, one.start, one.end) for one in quoted]
-    match = _COMMAND.search(request.words)
+    # a question orders nothing: "how long does a run take" is about one
+    match = None if _WONDERS.match(request.words) else _COMMAND.search(request.words)
     return [request.span(match["x"].strip(), *match.span("x"))] if match else []
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llmos.agents.assistant import HIDDEN
+from llmos.agents.assistant import is_offered
 from llmos.agents.knowledge import knowledge
 from llmos.agents.shortlist import ANSWER, examples_of
 from llmos.kernel.entry import AgentCode
@@ -52,7 +52,7 @@ class Way:
 
 def ways(process: Process) -> tuple[Way, ...]:
     """All the ways that a process has."""
-    tools = tuple(tool(device) for name, device in process.entry.devices.items() if name not in HIDDEN)
+    tools = tuple(tool(device) for name, device in process.entry.devices.items() if is_offered(name))
     return (answer(), *tools, retrieve(), *agents(process.system.agents))
 
 

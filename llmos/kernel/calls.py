@@ -39,8 +39,12 @@ class Traits:
         returns: The label of what it gives back.
         repeatable: Doing it twice is the same as doing it once: a killed run does it again without asking.
         keyed: It takes an idempotency key (`Access.key`), by which its far side recognizes a repetition.
-        confined: It can't reach beyond the run's workspace, or an origin the run was granted, whatever its arguments
-            are: the grant authorizes it (code in the sandbox without network, a click on an allowed page).
+        confined: It can't reach beyond the run's workspace, or the origin that its argument `origin` names, whatever
+            its other arguments are: a grant authorizes it (code in the sandbox without network, a click on an allowed
+            page); an origin is also authorized by having been opened.
+        confirmed: The words of a request are not enough: a person, or a grant that names every steering argument,
+            agrees to each call.
+        opens: Names of the arguments whose origins the run may act on after such a call.
         seconds: It is cancelled after so long.
         output_bytes: More output than this is cut, and kept in a file.
         parallel: How many calls of it may run at once, in the whole kernel.
@@ -52,6 +56,8 @@ class Traits:
     repeatable: bool = False
     keyed: bool = False
     confined: Literal["workspace", "origin"] | None = None
+    confirmed: bool = False
+    opens: frozenset[str] = frozenset()
     seconds: float = 60.0
     output_bytes: int = 16_384
     parallel: int = 8
@@ -84,13 +90,24 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One result that the agent has seen: what was called, with what, and what came back (plain JSON values)."""
+    """One result that the agent has seen: what was called, with what, and what came back (plain JSON values).
+
+    Attributes:
+        tool, arguments: The call.
+        value: What came back.
+        label: Where that comes from.
+        effect: Of the tool.
+        opened: Addresses that the call opened for the run (`Traits.opens`): it had passed the policy.
+        origin: The origin that all of `value` was shown by, as `Result.origin`.
+    """
 
     tool: str
     arguments: Mapping[str, Any]
     value: Any
     label: Label
     effect: Effect = "reads"
+    opened: tuple[str, ...] = ()
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +226,7 @@ class Result:
         failed: The call did not do what was asked; the text says why. The agent may go on.
         retry: The agent should try again with other arguments; the text says which.
         file: Where output that was cut is kept whole, relative to the run's folder; empty otherwise.
+        origin: `https://host[:port]` if text and value are what pages of this one origin show; empty otherwise.
     """
 
     text: str
@@ -217,3 +235,4 @@ class Result:
     failed: bool = False
     retry: bool = False
     file: str = ""
+    origin: str = ""

@@ -33,6 +33,7 @@ from llmos.kernel.calls import (
     Situation,
 )
 from llmos.kernel.journal import Record, canonical
+from llmos.kernel.policy_values import leaves
 from llmos.kernel.protocols import Access, Device
 from llmos.kernel.resuming import bytes_out
 from llmos.messages import new_id
@@ -81,10 +82,23 @@ async def act(branch: Branch, tool: str, arguments: Mapping[str, Any], provenanc
     branch.entry.root.denied.pop(target, None)
     result = Result(**data)
     branch.entry.seen.append(
-        Observed(tool, checked, result.text if result.value is None else result.value, result.label, effect)
+        Observed(
+            tool,
+            checked,
+            result.text if result.value is None else result.value,
+            result.label,
+            effect,
+            opened=_opened(device, checked),
+            origin=result.origin,
+        )
     )
     nudge = branch.entry.guard.see(tool, checked, result.text)
     return result if not nudge else replace(result, text=f"{result.text}\n{nudge}")
+
+
+def _opened(device: Device, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """The addresses that a call opens for the run."""
+    return tuple(str(leaf) for name in sorted(device.traits.opens) for leaf in leaves(arguments.get(name)))
 
 
 def _by_schema(device: Device, given: Mapping[str, Any], checked: Mapping[str, Any]) -> dict[str, Provenance]:
@@ -176,7 +190,7 @@ async def _ask(branch: Branch, device: Device, call: ProposedCall, decision: Ask
             f"{call.tool!r} was not carried out: what it would do has changed since the user was asked.",
             hint="Look again and propose it anew.",
         )
-    if reply in ("run", "always"):
+    if reply in ("run", "always") and not call.traits.confirmed:
         targets = {name: (_literal(call.arguments.get(name)),) for name in sorted(call.traits.steers)}
         branch.system.grants.add(
             Grant(
@@ -207,11 +221,12 @@ async def _carry_out(branch: Branch, device: Device, arguments: Mapping[str, Any
         return str(branch.system.vault.resolve(device.spec.name, {"url": f"https://{host}/", "value": handle})["value"])
 
     real = branch.system.vault.resolve(device.spec.name, arguments)
+    put_in = _put_in(dict(arguments), dict(real))
     async with branch.system.place(branch, device.spec.name, device.traits.parallel):
         seconds = min(device.traits.seconds, branch.entry.meter.left("seconds"))
         try:
             async with asyncio.timeout(seconds):
-                result = await device.call(real, replace(entered, keep=keep, secret=secret))
+                result = await device.call(real, replace(entered, keep=keep, secret=secret, put_in=put_in))
         except TimeoutError:
             branch.entry.meter.check_time()
             result = Result(
@@ -220,6 +235,21 @@ async def _carry_out(branch: Branch, device: Device, arguments: Mapping[str, Any
     for file in kept:
         branch.system.journal.kept_after(branch.entry.run, branch.path, number, str(file), digest_of(file))
     return branch.system.redacted(asdict(result))
+
+
+def _put_in(before: Any, after: Any) -> dict[str, str]:  # noqa: ANN401 - JSON data
+    """The texts into which the vault put secrets, and what they were before."""
+    if isinstance(before, str):
+        return {after: before} if isinstance(after, str) and after != before else {}
+    pairs: list[tuple[Any, Any]] = []
+    match before, after:
+        case dict(), dict():
+            pairs = [(value, after.get(key)) for key, value in before.items()]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]
+        case (list() | tuple(), list() | tuple()):
+            pairs = list(zip(before, after, strict=False))  # pyright: ignore[reportUnknownArgumentType]
+        case _:
+            pass
+    return {text: handle for pair in pairs for text, handle in _put_in(*pair).items()}
 
 
 async def _recover(branch: Branch, device: Device, call: ProposedCall, number: int) -> dict[str, Any]:

@@ -219,8 +219,8 @@ async def attempt(branch: Branch, context: Context, max_tokens: int | None, work
         )
         if refused is not None and fitted.view == refused[1].view:
             continue
-        if fitted.book is not None:
-            await branch.pages.map_in(_hot(branch, engine), fitted.book)
+        if fitted.book is not None and branch.system.hot is not None:
+            await branch.pages.map_in(HotPages(branch.system.hot, engine), fitted.book)
         try:
             data = await work(fitted.view, _shower(fitted))
         except PromptTooLong as error:
@@ -332,10 +332,6 @@ def _see(branch: Branch, tool: str, arguments: dict[str, Any], text: str, label:
     """Take note of a text that the context has from now on, unless it is known to have it."""
     if label != "user" and not any(one.label == label and one.value == text for one in branch.entry.seen):
         branch.entry.seen.append(Observed(tool, arguments, text, label))
-
-
-def _hot(branch: Branch, engine: Engine) -> HotPages:
-    return HotPages(branch.system.run_folder(branch.entry.run).parent.parent / "hot", engine)
 
 
 def surely_fits(context: Context, room: int) -> bool:

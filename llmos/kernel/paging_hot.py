@@ -22,6 +22,9 @@ from llmos.messages import Context, Message, ToolSpec
 if TYPE_CHECKING:
     from llmos.kernel.protocols import Engine
 
+FOLDER = "hot"
+"""Their folder in the data folder."""
+
 LIMIT_BYTES = 2 << 30
 _SUFFIX = ".kv"
 

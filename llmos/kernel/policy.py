@@ -28,6 +28,7 @@ from llmos.kernel.calls import (
 )
 from llmos.kernel.policy_grants import covering
 from llmos.kernel.policy_leaks import is_yours, material_in
+from llmos.kernel.policy_origins import ORIGIN, is_confined, is_on_a_page, opened, stays, typed
 from llmos.kernel.policy_records import Sight
 from llmos.kernel.policy_values import leaves, moment, number, plain
 from llmos.kernel.policy_verbs import asked_for, needs_verb, unspoken_secret
@@ -83,9 +84,9 @@ class DefaultPolicy:
 
 
 def _effect(call: ProposedCall, situation: Situation, level: Autonomy) -> Decision:
-    grant = covering(call, situation, targeted=level.granted == "answers")
+    grant = covering(call, situation, targeted=level.granted == "answers" or call.traits.confirmed)
     sight = Sight(situation)
-    found = trace_call(call, sight, steering(call))
+    found = _traced(call, sight)
     if level.asks == "effects" and not grant:
         return Ask(
             f"At {situation.level} every effect is asked for, and {call.tool} {_does(call.traits.effect)}.",
@@ -93,8 +94,10 @@ def _effect(call: ProposedCall, situation: Situation, level: Autonomy) -> Decisi
         )
     if grant and (level.granted == "everything" or call.traits.confined):
         return _granted(grant, call, found)
-    violations = [] if grant else [*_unopened(call), *_steering_violations(call, sight, found)]
+    violations = [] if grant else [*_unopened(call), *_unconfirmed(call), *_steering_violations(call, sight, found)]
     content, trouble = _content_violations(call, sight)
+    if call.traits.confirmed and not grant:
+        trouble = []  # whoever agrees to it is shown all of it
     origins = _origins(found) | content
     if violations or trouble:
         return Ask(" ".join([*violations, *trouble]), origins)
@@ -109,6 +112,21 @@ def _unopened(call: ProposedCall) -> list[str]:
     if call.traits.confined != "workspace" or call.traits.effect != "writes":
         return []
     return [f"{call.tool} changes this folder, and you have not opened it to changes."]
+
+
+def _unconfirmed(call: ProposedCall) -> list[str]:
+    """Some tools do what no request can agree to beforehand, because what it is shows only at the end."""
+    if not call.traits.confirmed:
+        return []
+    return [f"{call.tool} {_does(call.traits.effect)}, and is agreed to each time."]
+
+
+def _traced(call: ProposedCall, sight: Sight) -> dict[str, Evidence]:
+    """Where the steering arguments came from. An origin that the run has opened is as good as said."""
+    found = trace_call(call, sight, steering(call))
+    if ORIGIN in found and is_on_a_page(call):
+        found[ORIGIN] = opened(call, sight.situation) or found[ORIGIN]
+    return found
 
 
 def steering(call: ProposedCall) -> frozenset[str]:
@@ -132,7 +150,9 @@ def _steering_violations(call: ProposedCall, sight: Sight, found: Mapping[str, E
         for name, seen in found.items()
         if not seen.authorized
     ]
-    return wrong or _verb_violations(call, sight.words, found)
+    if wrong or is_confined(call) or call.traits.confirmed:
+        return wrong
+    return _verb_violations(call, sight.words, found)
 
 
 def _verb_violations(call: ProposedCall, words: Words, found: Mapping[str, Evidence]) -> list[str]:
@@ -164,7 +184,8 @@ def _content_violations(call: ProposedCall, sight: Sight) -> tuple[dict[str, Pro
     if not leaves_the_machine(call.traits) or not is_tainted(sight.situation):
         return origins, []
     wrong: list[str] = []
-    for name, value in call.arguments.items():
+    on_page = is_on_a_page(call)
+    for name, value in (typed(call) if on_page else call.arguments).items():
         if name in steering(call):
             continue
         known = claimed(call, name, sight.situation)
@@ -173,6 +194,9 @@ def _content_violations(call: ProposedCall, sight: Sight) -> tuple[dict[str, Pro
             continue
         for leaf in leaves(value):
             if isinstance(leaf, bool) or is_yours(str(leaf), sight.words):
+                continue
+            if on_page and (staying := stays(str(leaf), call, sight)) is not None:
+                origins[name] = staying
                 continue
             proof = evidence(leaf, sight, argument=name, effect=call.traits.effect)
             origins[name] = proof.origin

@@ -6,7 +6,7 @@ Knows no implementation.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,6 +85,8 @@ class Access:
         progress: Say how it goes, one line.
         secret: What a handle (`secret://name`) from the settings stands for, given the host it will be sent to; raises
             `Denied` where it is not bound to this tool and host. Handles in arguments are replaced before the call.
+        put_in: Texts in the arguments into which secrets were put that way, and the same with the handles: for a tool
+            that passes them on to where they could be seen.
     """
 
     pid: str
@@ -96,6 +98,7 @@ class Access:
     keep: Callable[[Path], Awaitable[None]]
     progress: Callable[[str], None]
     secret: Callable[[str, str], str] = _no_secret
+    put_in: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
 
 class Device(Protocol):

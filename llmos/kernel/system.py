@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
@@ -61,12 +62,15 @@ class Scratch:
 
     async def recall(self, query: str, /, *, limit: int = 5) -> tuple[Memo, ...]:
         """The texts with most words of the query."""
-        words = set(query.casefold().split())
+        words = _words(query)
         scored = [
-            replace(memo, score=len(words & set(memo.text.casefold().split())) / max(len(words), 1))
-            for memo in self._memos.values()
+            replace(memo, score=len(words & _words(memo.text)) / max(len(words), 1)) for memo in self._memos.values()
         ]
         return tuple(sorted((memo for memo in scored if memo.score), key=lambda memo: -memo.score)[:limit])
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.casefold()))
 
 
 class NoSecrets:
@@ -123,6 +127,7 @@ class System:
         agents: Code by name; what is started by name can be resumed.
         tools: By name.
         folder: Where runs keep their files.
+        hot: Where KV states of pinned pages are kept; None keeps none.
         owner: What this kernel is called in the journal.
         sampling, max_tokens: How thinks choose tokens, and how many at most (None: the budget's), unless a run or a
             think says otherwise. A run keeps what it began with.
@@ -137,6 +142,7 @@ class System:
         journal: Journal,
         policy: Policy,
         folder: Path,
+        hot: Path | None = None,
         engines: Mapping[str, Callable[[], Awaitable[Engine]]] | None = None,
         agents: Mapping[str, AgentCode] | None = None,
         tools: Mapping[str, Device] | None = None,
@@ -159,7 +165,7 @@ class System:
         self.owner, self.clock, self.random = owner or new_id(), clock, random
         self.grants = Grants(journal, clock)
         self.replaying = False
-        self._folder = folder
+        self._folder, self.hot = folder, hot
         self._limits: dict[str, Limit] = {}
         self._table: dict[tuple[str, str], Entry] = {}
         self._listeners: list[Listener] = []

@@ -76,6 +76,8 @@ class Task:
         for name in ("words", "tools"):
             data[name] = None if data[name] is None else tuple(data[name])
         if data["seen"] is not None:
+            for seen in data["seen"]:
+                seen["opened"] = tuple(seen.get("opened", ()))
             data["seen"] = tuple(Observed(**seen) for seen in data["seen"])
         if data["sampling"] is not None:
             sampling = Sampling(**data["sampling"])

@@ -1,7 +1,9 @@
 """Gets one page from the web, so that neither its size nor its time nor where it leads can do harm.
 
 Only http and https. A name is resolved once, each of its addresses is checked, and the connection goes to the address
-that was checked; at a redirect all of it happens again. Knows no store and no kind of document.
+that was checked; at a redirect all of it happens again. What decides about addresses is shared with the tools
+(`llmos.addresses`), the exchange is not: theirs is async, sends any method and cuts what is too long, while this one
+runs in threads without a loop and refuses it. Knows no store and no kind of document.
 """
 
 from __future__ import annotations

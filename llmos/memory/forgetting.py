@@ -24,6 +24,7 @@ from llmos.kernel import control, paging_hot, pruning
 from llmos.kernel.journal import Journal
 from llmos.kernel.task import Task
 from llmos.memory.items import Item
+from llmos.memory.personal import summaries_of
 from llmos.memory.traces import Traces, files_with
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def plan(memory: Memory, items: Iterable[Item], *, also: Sequence[str] = ()) -> 
     Raises:
         StorageError: The journal or a file can't be read.
     """
-    chosen = _with_history(memory, list(items))
+    chosen = _with_summaries(memory, _with_history(memory, list(items)))
     folder = memory.folder.parent
     traces = Traces(tuple(_still_alone(memory, chosen)) + tuple(text for text in also if text.strip()))
     if not traces.texts:
@@ -180,6 +181,13 @@ def _with_history(memory: Memory, items: list[Item]) -> list[Item]:
     while more := [item for item in older if item.superseded_by in chosen and item.id not in chosen]:
         chosen.update({item.id: item for item in more})
     return sorted(chosen.values(), key=lambda item: item.id)
+
+
+def _with_summaries(memory: Memory, chosen: list[Item]) -> list[Item]:
+    """The items with the summaries that were made of some of them."""
+    told = [item for item in chosen if item.kind == "episode"]
+    found = memory.get(summaries_of(memory.store, memory.tenant, told))
+    return sorted({item.id: item for item in (*chosen, *found)}.values(), key=lambda item: item.id)
 
 
 def _still_alone(memory: Memory, chosen: Sequence[Item]) -> list[str]:
@@ -421,7 +429,7 @@ def _said(entry: str) -> str:
 
 def _drop_states(folder: Path, cache: Path | None) -> None:
     """Remove KV states: they can be made again, and nobody can tell what they hold. Who misses one reads anew."""
-    paging_hot.forget(folder / "hot")
+    paging_hot.forget(folder / paging_hot.FOLDER)
     if cache is not None:
         for path in (cache / "kv").rglob("*.kv"):
             with suppress(OSError):  # of a kernel that lives, and that has just taken it back

@@ -9,29 +9,38 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmos.errors import ConfigError, StorageError
+from llmos.errors import ConfigError, ModelError, RealModelForbidden, StorageError
 from llmos.kernel.calls import Label
 from llmos.kernel.protocols import Memo
-from llmos.memory.items import KINDS, Filter, Hit, Item, Kind, NewItem
+from llmos.memory.items import KINDS, Filter, Hit, Item, Kind, NewItem, hash_of
 from llmos.memory.meaning import Meaning
 from llmos.memory.places import place_of
 from llmos.memory.protocols import Embedder
 
 if TYPE_CHECKING:
-    from llmos.memory.personal import Core, Personal, Told
-    from llmos.memory.retrieval import Found
+    from llmos.memory.personal import Consolidated, Core, Fact, Personal, Told
+    from llmos.memory.retrieval import Found, Reranker
     from llmos.memory.store import MemoryStore
+    from llmos.memory.vectors import VectorIndex
 
 TENANT = "me"
 """Whose memory it is where nobody says."""
 
+FEW_TOLD = 20
+"""So few facts are found by their words in an answer, because all of them stand in its context anyway: no embedding
+model is opened for them."""
+
+TIDY_SECONDS = 86_400.0
+"""Memory is tidied no more often."""
+
 _TOLD: tuple[Kind, ...] = ("fact", "preference")
+_TEXTS: tuple[Kind, ...] = ("passage", "episode", "skill")
 _NAME_LENGTH = 64
 _LEAST = 0.05  # what is less likely to be relevant is not recalled beside what is
 _BYTES_PER_TOKEN = 3.5
@@ -44,6 +53,7 @@ class Memory:
         folder: The data folder; memory is in `memory` below it.
         tenant: Whose. Nothing of another tenant is ever seen through it.
         embedder: The embedding model, or its name as `open_embedder` takes it; empty is the one that comes with llmos.
+        reranker: Takes a second look at the best hits; or the name of a cross-encoder, empty for none.
         notify: Told, in a sentence for people, what takes long when the model is opened.
 
     Attributes:
@@ -59,6 +69,7 @@ class Memory:
         *,
         tenant: str = TENANT,
         embedder: str | Embedder = "",
+        reranker: str | Reranker = "",
         notify: Callable[[str], None] | None = None,
     ) -> None:
         if not tenant.strip() or len(tenant) > _NAME_LENGTH or not tenant.isprintable():
@@ -66,6 +77,7 @@ class Memory:
         self.folder = folder / "memory"
         self.tenant = tenant
         self.meaning = Meaning(self.folder, lambda: self.store, embedder, notify)
+        self._reranker, self._unranked = reranker, ""
         self._lock = threading.RLock()
         self._store: MemoryStore | None = None
         self._personal: Personal | None = None
@@ -91,8 +103,8 @@ class Memory:
 
     @property
     def trouble(self) -> str:
-        """Why texts are found by their words only; empty as long as the embedding model works."""
-        return self.meaning.trouble
+        """Why texts are found by their words only, or not looked at again; empty as long as all models work."""
+        return self.meaning.trouble or self._unranked
 
     def close(self) -> None:
         """Close the files. What is used after it is opened again."""
@@ -134,16 +146,35 @@ class Memory:
         Raises:
             StorageError: The store can't be read.
         """
-        from llmos.memory.retrieval import Found, search
+        from llmos.memory.retrieval import Found
 
-        if not self.exists:
-            return Found(hits=(), relevant=False)
         within = within or self.filter()
-        long = tuple(kind for kind in within.kinds or KINDS if kind not in _TOLD)
-        texts = long and self.store.count(replace(within, kinds=long))
-        # a few facts are found by their words: no model is opened for them
-        index, embedder = (self.meaning.ready() if texts else None) or (None, None)
-        return search(self.store, index, embedder, query, within, limit=limit)
+        if not self.exists or not self.store.count(within):
+            return Found(hits=(), relevant=False)
+        return self._found(query, limit, within, self.meaning.ready())
+
+    def _found(self, query: str, limit: int, within: Filter, ready: tuple[VectorIndex, Embedder] | None) -> Found:
+        from llmos.memory.retrieval import search
+
+        index, embedder = ready or (None, None)
+        try:
+            reranker = self._judge()
+            return search(self.store, index, embedder, query, within, limit=limit, reranker=reranker)
+        except (ModelError, RealModelForbidden) as error:
+            if not self._reranker:
+                raise
+            self._reranker, self._unranked = "", str(error)
+            return search(self.store, index, embedder, query, within, limit=limit)
+
+    def _judge(self) -> Reranker | None:
+        with self._lock:
+            if isinstance(self._reranker, str):
+                if not self._reranker:
+                    return None
+                from llmos.memory.retrieval import CrossEncoderReranker
+
+                self._reranker = CrossEncoderReranker(self._reranker)
+            return self._reranker
 
     def get(self, ids: Sequence[int]) -> list[Item]:
         """Items by their ids; those that are not there, or another's, are left out."""
@@ -164,7 +195,8 @@ class Memory:
     def core(self, task: str, *, tokens: int) -> Core | None:
         """What is always to be in context of what the user told; None where nothing is known.
 
-        The same for every task where all of it has room, so that a context begins alike from turn to turn.
+        The same for every task where all of it has room, so that a context begins alike from turn to turn; otherwise
+        what a search for the task finds goes first.
 
         Args:
             tokens: At most so many, about.
@@ -176,8 +208,14 @@ class Memory:
             return None
         core = self.personal.core_block("", tokens=tokens, count=about_tokens)
         if core.left_out:
-            core = self.personal.core_block(task, tokens=tokens, count=about_tokens)
+            core = self.personal.core_block(task, tokens=tokens, count=about_tokens, score=self._matter)
         return core if core.text else None
+
+    def _matter(self, task: str, facts: Sequence[Fact]) -> list[float]:
+        """How much each of some facts matters for a task, 0 to 1."""
+        found = self.search(task, limit=len(facts), within=self.filter(kinds=_TOLD))
+        scores = {hit.item.id: hit.score for hit in found.hits}
+        return [scores.get(fact.id, 0.0) for fact in facts]
 
     def told(self, words: str, *, source: str | Callable[[str], str] = "", key: str = "") -> Told | None:
         """Keep what a turn of the user has for the memory; None if there is nothing. Nothing is ever forgotten by it.
@@ -195,6 +233,26 @@ class Memory:
             return None
         name = source if isinstance(source, str) else source(words)
         return self.personal.tell(words, label="user", source=name, key=key)
+
+    def tidy(self, *, now: float | None = None) -> Consolidated | None:
+        """Merge duplicates, settle contradictions, summarize old episodes; None if that was done a short time ago.
+
+        Args:
+            now: Seconds since 1970; None for now.
+
+        Raises:
+            StorageError: The store can't be read or written.
+        """
+        from llmos.memory.personal import consolidate
+
+        now = time.time() if now is None else now
+        stamp = f"tidied.{hash_of(self.tenant).hex()}"
+        if not self.exists or now - float(self.store.setting(stamp) or -math.inf) < TIDY_SECONDS:
+            return None
+        done = consolidate(self.store, self.tenant, now=now)
+        if not done.more:
+            self.store.set_setting(stamp, str(now))
+        return done
 
     # -- the kernel's store
 
@@ -223,7 +281,9 @@ class Memory:
     def _recall(self, query: str, limit: int) -> tuple[Memo, ...]:
         if not self.exists:
             return ()
-        found = self.search(query, limit=limit)
+        count = self.store.count
+        many = count(self.filter(kinds=_TEXTS)) or count(self.filter(kinds=_TOLD)) > FEW_TOLD
+        found = self._found(query, limit, self.filter(), self.meaning.ready() if many else None)
         told = [hit.item.id for hit in found.hits if hit.item.kind in _TOLD] if found.relevant else []
         if told:
             with suppress(StorageError):  # what is used keeps its rank; that it could not be noted harms no answer

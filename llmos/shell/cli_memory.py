@@ -120,6 +120,18 @@ def show(
     raise typer.Exit(memories.show(numbers, tenant, as_json=as_json))
 
 
+@app.command(epilog="Example:  llmos memory pin 17")
+def pin(
+    numbers: Annotated[list[int], typer.Argument(metavar="NUMBER…", help="Facts and preferences, as list shows them.")],
+    tenant: Tenant = None,
+    off: Annotated[bool, typer.Option("--off", help="No longer.")] = False,
+) -> None:
+    """Have what you told in every context, before all else that is known of you."""
+    from llmos.shell import memories
+
+    raise typer.Exit(memories.pin(numbers, tenant, off=off))
+
+
 @app.command(epilog="Example:  llmos memory forget --source notes/lease.pdf")
 def forget(
     query: Annotated[list[str] | None, typer.Argument(metavar="QUERY", help="What it is about.")] = None,

@@ -117,6 +117,9 @@ async def heard(shell: Shell, words: str) -> bool:
     if note is not None and not note["text"].strip():
         raise LlmosError("The note is empty.", hint="#note the key is under the mat")
     session = shell.session
+    for line in session.knowing.news:
+        shell.screen.warn(line)
+    session.knowing.news = ()
     why = await asyncio.to_thread(_why, shell, words)
     if why is not None:
         shell.screen.say(why)

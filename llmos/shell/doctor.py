@@ -8,7 +8,6 @@ process.
 from __future__ import annotations
 
 import json as jsonlib
-import os
 import platform
 import re
 import shutil
@@ -248,19 +247,17 @@ def check_browser() -> Check:
     """Playwright and a Chromium that it can drive."""
     if find_spec("playwright") is None:
         return Check("browser", "warn", "Playwright is not installed: no web browsing", "pip install playwright")
-    browser = _chromium()
-    if browser is None:
-        fix = "playwright install chromium   (or your system's package: apt install chromium)"
-        return Check("browser", "warn", "Playwright without a browser: no web browsing", fix)
-    return Check("browser", "ok", f"Playwright with {browser}")
+    from llmos.tools.browser import launching
 
-
-def _chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    caches = {"darwin": "~/Library/Caches/ms-playwright", "win32": "~/AppData/Local/ms-playwright"}
-    own = os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or caches.get(sys.platform, "~/.cache/ms-playwright")
-    downloaded = sorted(Path(own).expanduser().glob("chromium*"))
-    return str(downloaded[-1]) if downloaded else next(filter(None, map(shutil.which, names)), None)
+    try:
+        browser = launching.find()
+    except LlmosError as error:
+        return Check("browser", "warn", f"{error.message} No web browsing.", error.hint)
+    version = launching.version(browser)
+    if version is None:
+        return Check("browser", "warn", f"{browser} does not run: no web browsing", launching.INSTALL)
+    alone = " (without its sandbox, since this is root)" if launching.is_root() else ""
+    return Check("browser", "ok", f"Playwright with {version}, {browser}{alone}")
 
 
 def _print_table(found: list[Check]) -> None:

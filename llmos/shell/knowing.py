@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from llmos.config import MemoryOptions
 from llmos.errors import LlmosError
@@ -15,6 +16,9 @@ from llmos.memory.memory import Memory
 from llmos.memory.places import day_of
 from llmos.runs import memory_of
 from llmos.shell.text import columns, joined
+
+if TYPE_CHECKING:
+    from llmos.memory.personal import Extracted
 
 _SHOWN = 5
 
@@ -30,12 +34,14 @@ class Knowing:
         memory: It.
         label: Of what stood in the last context; `user` unless something from elsewhere was pinned.
         told: What was told or used last, for `why do you know this?`.
+        news: Lines that the user has not seen yet: what was found and what is to be settled, while nothing was asked.
     """
 
     def __init__(self, options: MemoryOptions, warn: Callable[[str], None]) -> None:
         self.memory: Memory = memory_of(options, notify=warn)
         self.label: Label = "user"
         self.told: tuple[str, ...] = ()
+        self.news: tuple[str, ...] = ()
         self._tokens, self._warn = options.profile_tokens, warn
         self._failed = False
 
@@ -76,6 +82,27 @@ class Knowing:
         ]
         only = all(fact.strength == "explicit" for fact in told.facts) and "?" not in words
         return lines, only and not told.conflicts
+
+    def tidy(self) -> None:
+        """Have memory in order, if it was not put in order a short time ago.
+
+        Raises:
+            StorageError: It can't be read or written.
+        """
+        done = self.memory.tidy()
+        if done is not None:
+            self.news += tuple(f"{one.text} “remember that …” settles it." for one in done.questions)
+
+    def learn(self, found: Sequence[Extracted]) -> None:
+        """Keep what the model found in what the user said.
+
+        Raises:
+            StorageError: It can't be written.
+        """
+        told = self.memory.personal.learn(found) if found else None
+        if told is not None:
+            new = [fact for fact in told.facts if fact.superseded_by is None and fact.strength == "extracted"]
+            self.news += tuple(f"noted, as the model read it: {fact.line}" for fact in new)
 
     def why(self, words: str) -> str | None:
         """The answer to a question why something is known; None if the words ask no such thing.

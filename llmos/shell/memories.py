@@ -191,6 +191,24 @@ def show(numbers: Sequence[int], tenant: str | None, *, as_json: bool) -> int:
     return 1 if missing else 0
 
 
+def pin(numbers: Sequence[int], tenant: str | None, *, off: bool) -> int:
+    """Have facts in every context, or no longer.
+
+    Returns:
+        Exit code: 1 if one is no fact or preference.
+    """
+    with opened(tenant) as memory:
+        facts = {item.id: item for item in memory.get(numbers) if item.kind in ("fact", "preference")}
+        change = memory.personal.unpin if off else memory.personal.pin
+        change(*facts)
+    for item in facts.values():
+        print(f"{'unpinned' if off else 'pinned'}: {harmless(item.text)}")
+    missing = [number for number in numbers if number not in facts]
+    for number in missing:
+        waiting.say(f"{number} is no fact or preference: `llmos memory list --kind preference` has their numbers")
+    return 1 if missing else 0
+
+
 def item_text(item: Item) -> str:
     """An item with all that is known of it, for people."""
     moment = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.created)) if item.created is not None else ""

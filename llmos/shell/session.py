@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from llmos.boot import Kernel, confidence_of
 from llmos.config import Settings
@@ -18,18 +19,20 @@ from llmos.events import CallEnded, CallStarted, Event, Finished, FinishReason, 
 from llmos.kernel import paging
 from llmos.kernel.calls import Label, Observed, join
 from llmos.kernel.task import unlabelled
-from llmos.messages import Context, Message
+from llmos.messages import GREEDY, Context, JsonSchema, Message
 from llmos.portal import closing
 from llmos.runs import Parts, Running
 from llmos.shell import conversations, sources
 from llmos.shell.approver import Terminal
 from llmos.shell.calls import cost_of, follow, one_line, result_text, work_line
 from llmos.shell.conversations import Conversation
+from llmos.shell.idle import Idle
 from llmos.shell.knowing import Knowing, chat_name
 from llmos.shell.text import harmless, joined
 
 LOW_CONFIDENCE = 0.5
 _CANCELLED: FinishReason = "cancelled"
+_FACTS = 256  # tokens of the facts that are found in what was said
 _SMALL = 2048  # tokens that every window has: a conversation below that needs no look at its pages
 
 Show = Callable[[Event], None]
@@ -151,6 +154,7 @@ class Session:
         seen: What the context holds besides the user's words, with label and source, for the policy.
         totals: What they cost together.
         knowing: What is known of the user, and stands in every context.
+        idle: What is done while nothing is asked.
         warnings: Called with what a person should know although it stops nothing, such as a full disk.
     """
 
@@ -158,6 +162,7 @@ class Session:
         self.settings = settings
         self.tools = settings.tools
         self.knowing = Knowing(settings.memory, warnings)
+        self.idle = Idle(self.knowing, self._find if settings.memory.extract else None)
         self._system = settings.system
         self.approver = Terminal()
         self.last_pid = ""
@@ -230,6 +235,7 @@ class Session:
         Raises:
             LlmosError: The model can't be loaded, or the request failed; the conversation is as it was.
         """
+        self.idle.end()
         progress = _Progress()
         if self.tools:
             work = self._work(words, attached, progress, show, note)
@@ -248,7 +254,9 @@ class Session:
             self._task = None
         if not task.cancelled():
             task.result()
-        return self._record(words, attached, progress)
+        turn = self._record(words, attached, progress)
+        self.idle.begin(words, self.named(words))
+        return turn
 
     def stop(self) -> None:
         """Stop the answer that is being made; `ask` then returns what there is. A run is interrupted, and killed the
@@ -347,6 +355,7 @@ class Session:
 
     async def close(self) -> None:
         """Stop and free the model."""
+        self.idle.end()
         self.stop()
         await self.kernel.close()
         await asyncio.to_thread(self.knowing.close)
@@ -376,6 +385,18 @@ class Session:
         self.turns.append(turn)
         self.save()
 
+    async def _find(self, prompt: str, schema: Mapping[str, Any]) -> str:
+        """What the model answers under a schema, when nobody else needs it."""
+        answer = await self.kernel.run(
+            prompt,
+            context=Context(),
+            constraint=JsonSchema(schema),
+            sampling=GREEDY,
+            max_tokens=_FACTS,
+            priority="background",
+        )
+        return answer.text
+
     async def _know(self, words: str) -> None:
         """Have what is known of the user in the system prompt."""
         system = await asyncio.to_thread(self.knowing.system, self._system, words)
@@ -387,7 +408,7 @@ class Session:
         return Context(messages=(Message("system", self.settings.system),)) if self.settings.system else Context()
 
     def _opened(self, settings: Settings) -> Kernel:
-        return Kernel(settings=settings, parts=Parts(approver=self.approver))
+        return Kernel(settings=settings, parts=Parts(approver=self.approver, store=self.knowing.memory))
 
     async def go_on(self, run: str, show: Show, *, note: Note = lambda text: None) -> Turn:
         """Go on with a run that was interrupted, as a turn of this conversation.

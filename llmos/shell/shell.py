@@ -12,7 +12,7 @@ from llmos.config import Settings
 from llmos.errors import LlmosError
 from llmos.shell.attach import attach
 from llmos.shell.commands import find, names_like
-from llmos.shell.commands_memory import COMMANDS as COMMANDS  # with the commands for runs and memory
+from llmos.shell.commands_browse import COMMANDS as COMMANDS  # with the commands for runs, memory and the browser
 from llmos.shell.commands_memory import heard
 from llmos.shell.screen import Screen
 from llmos.shell.session import Session, Turn

@@ -27,12 +27,14 @@ class Output:
         value: The same as JSON data, pydantic models or dataclasses; None where there is only text.
         label: Where it comes from; None for what the tool declares.
         failed: The call did not do what was asked.
+        origin: See `Result.origin`.
     """
 
     text: str
     value: Any = None
     label: Label | None = None
     failed: bool = False
+    origin: str = ""
 
 
 def as_output(returned: object) -> Output:
@@ -43,7 +45,8 @@ def as_output(returned: object) -> Output:
     """
     match returned:
         case Output(text, value):
-            return Output(clean(text), None if value is None else _plain(value), returned.label, returned.failed)
+            plain = None if value is None else _plain(value)
+            return Output(clean(text), plain, returned.label, returned.failed, returned.origin)
         case str():
             return Output(clean(returned))
         case bytes() | bytearray():
@@ -79,7 +82,7 @@ async def as_result(returned: object, *, tool: str, label: Label, limit: int, ac
     label = output.label or label
     raw = output.text.encode()
     if len(raw) <= limit:
-        return Result(output.text, output.value, label, failed=output.failed)
+        return Result(output.text, output.value, label, failed=output.failed, origin=output.origin)
     name = f"{re.sub(r'[^A-Za-z0-9_-]', '_', tool)}-{hashlib.sha256(access.key.encode()).hexdigest()[:12]}.txt"
     file = access.folder / name
 
@@ -90,7 +93,14 @@ async def as_result(returned: object, *, tool: str, label: Label, limit: int, ac
     await in_thread(write, name=f"{tool} output")
     shown = raw[:limit].decode("utf-8", "ignore")
     more = len(raw) - len(shown.encode())
-    return Result(f"{shown}\n… {more:,} more bytes, saved at {file}", output.value, label, output.failed, file=name)
+    return Result(
+        f"{shown}\n… {more:,} more bytes, saved at {file}",
+        output.value,
+        label,
+        output.failed,
+        file=name,
+        origin=output.origin,
+    )
 
 
 def describe(error: BaseException) -> str:

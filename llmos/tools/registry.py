@@ -19,10 +19,26 @@ from llmos.tools.tool import Tool
 
 GROUP = "llmos.tools"
 OWN = "llmos.tools.builtin"
+BROWSER = "llmos.tools.browser.devices"
 
 # The same as [project.entry-points."llmos.tools"] in pyproject.toml, which a test compares.
 BUILT_IN = {
     "ask_user": f"{OWN}.ask:ask_user",
+    "browser_back": f"{BROWSER}:browser_back",
+    "browser_click": f"{BROWSER}:browser_click",
+    "browser_close": f"{BROWSER}:browser_close",
+    "browser_commit": f"{BROWSER}:browser_commit",
+    "browser_fill": f"{BROWSER}:browser_fill",
+    "browser_fill_form": f"{BROWSER}:browser_fill_form",
+    "browser_find": f"{BROWSER}:browser_find",
+    "browser_goto": f"{BROWSER}:browser_goto",
+    "browser_look": f"{BROWSER}:browser_look",
+    "browser_open": f"{BROWSER}:browser_open",
+    "browser_press": f"{BROWSER}:browser_press",
+    "browser_scroll": f"{BROWSER}:browser_scroll",
+    "browser_select": f"{BROWSER}:browser_select",
+    "browser_tab": f"{BROWSER}:browser_tab",
+    "browser_upload": f"{BROWSER}:browser_upload",
     "calculator": f"{OWN}.calculator:calculator",
     "calendar_add": f"{OWN}.calendar:calendar_add",
     "calendar_search": f"{OWN}.calendar:calendar_search",
@@ -117,7 +133,7 @@ def _entries() -> dict[str, EntryPoint]:
 def _installed() -> Iterator[EntryPoint]:
     yield from (EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items())
     # entries of ours in metadata of another version of llmos: the table above is what this code has
-    yield from (entry for entry in entry_points(group=GROUP) if not entry.value.startswith(f"{OWN}."))
+    yield from (entry for entry in entry_points(group=GROUP) if not entry.value.startswith("llmos.tools."))
 
 
 def _origin(entry: EntryPoint) -> str:

@@ -108,6 +108,7 @@ class Tool(Generic[P, R]):
         self._string = string
         self._shows: tuple[Callable[..., str], _Signature] | None = None
         self._reads_back: tuple[Callable[..., Any], _Signature] | None = None
+        self._closes: Callable[[], Awaitable[None]] | None = None
         self._left: list[_Work] = []
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
@@ -150,6 +151,16 @@ class Tool(Generic[P, R]):
         returns what the tool would have, or None if it was not."""
         self._reads_back = (hook, self._hook(hook))
         return hook
+
+    def closes(self, hook: Hook) -> Hook:
+        """Declare what ends with the kernel of this loop: an async function without parameters."""
+        self._closes = hook
+        return hook
+
+    async def kernel_closed(self) -> None:
+        """The kernel of this loop is being closed."""
+        if self._closes is not None:
+            await self._closes()
 
     def check(self, arguments: Mapping[str, Any], /) -> Mapping[str, Any]:
         """Arguments as validated JSON data, defaults filled in.
@@ -393,6 +404,8 @@ def tool(
     repeatable: bool | None = None,
     keyed: bool = False,
     confined: Literal["workspace", "origin"] | None = None,
+    confirmed: bool = False,
+    opens: Iterable[str] = (),
     seconds: float = 60.0,
     output_bytes: int = 16_384,
     parallel: int = 8,
@@ -411,6 +424,8 @@ def tool(
     repeatable: bool | None = None,
     keyed: bool = False,
     confined: Literal["workspace", "origin"] | None = None,
+    confirmed: bool = False,
+    opens: Iterable[str] = (),
     seconds: float = 60.0,
     output_bytes: int = 16_384,
     parallel: int = 8,
@@ -431,7 +446,9 @@ def tool(
         returns: The label of what it gives back.
         repeatable: Twice is the same as once; by default only for tools that are pure or read.
         keyed: It passes `Access.key` on to a far side that recognizes a repetition.
-        confined: It can't reach beyond the workspace or a granted origin, whatever its arguments are.
+        confined: It can't reach beyond the workspace, or the origin in its argument `origin`, whatever the others are.
+        confirmed: A person or a grant agrees to each call, whatever the request says.
+        opens: Names of the arguments whose origins the run may act on afterwards.
         seconds: It is cancelled after so long.
         output_bytes: Longer output is cut, and kept whole in the run's folder.
         parallel: How many calls may run at once, in the whole kernel.
@@ -452,6 +469,8 @@ def tool(
             repeatable=effect in ("pure", "reads") if repeatable is None else repeatable,
             keyed=keyed,
             confined=confined,
+            confirmed=confirmed,
+            opens=frozenset(opens),
             seconds=seconds,
             output_bytes=output_bytes,
             parallel=parallel,

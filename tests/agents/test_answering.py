@@ -167,6 +167,37 @@ async def test_talk_and_clear_calls_ask_no_memory(make: MakeDesk, words: str) ->
     assert "recall" not in desk.kinds
 
 
+RUNS = Memo("A run that is over stays on record for 90 days.", "files", "runs.md:7", 0.95)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["How long does a run stay on record when it is over?", "why is a run on record, and how long does it stay there?"],
+)
+async def test_a_question_that_has_the_word_of_an_order_orders_nothing(make: MakeDesk, words: str) -> None:
+    desk = make(Documents((RUNS,)))
+    assert (await desk.ask(words)).startswith("A run that is over stays on record for 90 days [1].")
+    assert "act" not in desk.kinds
+
+
+@pytest.mark.parametrize("words", ["what does shopping.txt say?", "show me shopping.txt"])
+async def test_a_file_that_is_named_is_read_and_not_looked_up_in_memory(make: MakeDesk, words: str) -> None:
+    desk = make(Documents((Memo("What is in shopping.txt says milk.", "files", "tools.md:9", 0.95),)))
+    (desk.system.run_folder("w") / "shopping.txt").write_text("Milk is out.")
+    assert "Milk is out." in await desk.ask(words)
+    assert desk.store.asked == []
+
+
+async def test_where_a_tool_fits_as_well_memory_must_have_no_doubt(make: MakeDesk) -> None:
+    words = "Which files are not read when a folder is added?"
+    sure = Memo("When a folder is added, hidden files are not read.", "files", "a.md:1", 0.95)
+    desk = make(Documents((sure,)))
+    assert (await desk.ask(words)).startswith("When a folder is added, hidden files are not read [1].")
+    doubtful = make(Documents((replace(sure, score=0.7),)))
+    await doubtful.ask(words)
+    assert "act" in doubtful.kinds
+
+
 async def test_a_near_miss_is_no_answer(make: MakeDesk) -> None:
     said = await make().ask("Who painted the garden door green?")
     assert said.startswith(NOT_THERE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from llmos.agents.citing import (
     Cited,
+    Ranked,
     answers_it,
     asked_terms,
     check,
@@ -89,6 +91,16 @@ def test_the_answer_ends_with_its_sources_and_their_words() -> None:
 )
 def test_what_the_texts_do_not_say_is_not_answered(question: str) -> None:
     assert answered(question, MEMO, GARDEN) is None
+
+
+def test_the_less_sure_memory_is_the_more_of_the_question_a_sentence_must_have() -> None:
+    def best(score: float, question: str) -> Ranked:
+        return ranked(question, statements([replace(GARDEN, score=score), replace(MEMO, score=score)]))[0]
+
+    whole, part = "What belongs to the ground floor?", "Which people and animals belong to the ground floor?"
+    assert [answers_it(best(score, whole)) for score in (0.9, 0.3, 0.1)] == [True, True, False]
+    assert [answers_it(best(score, part)) for score in (0.9, 0.5)] == [True, False]
+    assert [answers_it(best(score, whole), certain=True) for score in (0.9, 0.8)] == [True, False]
 
 
 def test_a_list_is_given_with_the_sentence_that_begins_it() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.choosing import HIDDEN, REQUESTS, requests
+from bench.choosing import REQUESTS, requests, tools
 from llmos.agents import phrases, sums
 from llmos.agents.grounding import Request, ground
 from llmos.agents.shortlist import ANSWER, shortlist
@@ -17,9 +17,8 @@ from llmos.agents.spans import of_kind, spans
 from llmos.agents.steps import steps
 from llmos.kernel.calls import Traits
 from llmos.messages import ToolSpec
-from llmos.tools.registry import load_tools
 
-TOOLS = {name: tool for name, tool in load_tools().items() if name not in HIDDEN}
+TOOLS = tools()
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ def make_system(tmp_path: Path) -> MakeSystem:
         return System(
             engine=get,
             folder=tmp_path / "runs",
+            hot=tmp_path / "hot",
             agents={getattr(agent, "__name__", "agent"): agent for agent in agents},
             tools={tool.spec.name: tool for tool in tools},
             **more,

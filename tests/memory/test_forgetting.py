@@ -20,6 +20,7 @@ from llmos.memory import forgetting
 from llmos.memory.forgetting import FORGOTTEN
 from llmos.memory.items import NewItem, Span
 from llmos.memory.memory import Memory
+from llmos.memory.personal.consolidation import LEAST
 from llmos.memory.traces import Traces, files_with, words_of
 from llmos.messages import Message
 from llmos.runs import Parts
@@ -152,6 +153,23 @@ def test_by_source_folder_and_time(tmp_path: Path, memory: Memory) -> None:
 def test_of_a_query_only_what_it_fits_is_meant(memory: Memory) -> None:
     assert [one.source for one in forgetting.meant(memory, query="zanzibar4711")] == ["/notes/vault.md"]
     assert forgetting.meant(memory, query="submarine engines of the navy") == []
+
+
+def test_a_summary_of_what_is_forgotten_goes_too_and_its_other_originals_stay(tmp_path: Path, memory: Memory) -> None:
+    said = [SECRET, *(f"We spoke about whale number {number}." for number in range(LEAST))]
+    ids = memory.store.add(
+        [NewItem(tenant="me", kind="episode", text=text, label="user", source="talk", created=1.0) for text in said]
+    )
+    memory.store.remove([1])  # what the fixture has of it
+    done = memory.tidy()
+    assert done is not None
+    (summary,) = memory.get(done.summaries)
+    assert "zanzibar4711" in summary.text
+    plan = forgetting.plan(memory, memory.get(ids[:1]))
+    assert [one.id for one in plan.items] == [ids[0], summary.id]
+    assert forgetting.forget(memory, plan).left == {}
+    assert everywhere(tmp_path, "zanzibar4711") == []
+    assert [one.id for one in memory.get(ids)] == ids[1:]
 
 
 def test_what_another_item_says_too_stays_where_it_is(tmp_path: Path, memory: Memory) -> None:

@@ -350,6 +350,21 @@ def test_the_page_says_of_each_point_what_it_is() -> None:
     assert len(data["x"]) == len(data["y"]) == 2
 
 
+def test_files_are_named_from_here_on_the_map_and_stay_whole_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    items = [item(1, "blue boat", str(tmp_path / "docs" / "harbour.md")), item(2, "onion soup", "/srv/soup.md")]
+    embedder = WordEmbedder()
+    asked = [one for one in [asked_by_query(embedder, "boat")] if one]
+    found = draw(embedder.embed([one.text for one in items]), items, asked=asked)
+    page = Reader(found.html)
+    assert page.data["sources"] == ["docs/harbour.md", "/srv/soup.md"]
+    assert sorted(page.data["groups"]["source"]["names"]) == ["/srv/soup.md", "docs/harbour.md"]
+    assert str(tmp_path) not in found.html
+    assert found.neighbours[0].nearest[0].item.source == items[0].source
+
+
 # -- the picture
 
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from llmos.agents.assistant import assistant
 from llmos.boot import Kernel
-from llmos.errors import ConfigError, StorageError
+from llmos.errors import ConfigError, ModelInvalid, StorageError
 from llmos.kernel.process import Process
 from llmos.memory.exporting import export, load
 from llmos.memory.items import Item, NewItem, Span
-from llmos.memory.memory import Memory, about_tokens
+from llmos.memory.memory import FEW_TOLD, TIDY_SECONDS, Memory, about_tokens
 from llmos.memory.places import named, place_of
+from llmos.memory.protocols import Role
+from llmos.memory.vectors.index import MODEL
 from llmos.runs import Parts
 from tests.memory.words import WordEmbedder
 
@@ -131,6 +137,143 @@ async def test_the_core_block_keeps_to_its_budget(memory: Memory) -> None:
     assert memory.core("x", tokens=0) is None
 
 
+class Likes(WordEmbedder):
+    """Knows that a few words mean the same."""
+
+    def embed(self, texts: Sequence[str], /, *, role: Role = "text") -> NDArray[np.float32]:
+        return super().embed([text.replace("taco", "coriander") for text in texts], role=role)
+
+
+def test_what_matters_for_the_task_goes_before_the_rest_by_its_meaning(tmp_path: Path) -> None:
+    memory = Memory(tmp_path, embedder=Likes(256))
+    for number in range(40):
+        memory.told(f"Remember that my locker number {number} is {number * 37}.")
+    memory.told("Remember that I can't stand coriander.", source="chat")
+    for number in range(40, 60):
+        memory.told(f"Remember that my locker number {number} is {number * 37}.")
+    core = memory.core("taco", tokens=60)
+    assert core is not None
+    assert "coriander" in core.text.splitlines()[1]
+    memory.close()
+
+
+async def test_facts_are_searched_by_meaning_and_a_few_are_recalled_without_a_model(tmp_path: Path) -> None:
+    embedder = Likes(256)
+    memory = Memory(tmp_path, embedder=embedder)
+    memory.told("Remember that I can't stand coriander.")
+    assert await memory.recall("taco") == ()
+    assert embedder.embedded == []
+    found = memory.search("taco")
+    assert (found.relevant, found.hits[0].item.metadata["value"]) == (True, "coriander")
+    for number in range(FEW_TOLD):
+        memory.told(f"Remember that my locker number {number} is {number * 37}.")
+    assert [memo.text for memo in await memory.recall("taco", limit=1)] == [found.hits[0].item.text]
+    memory.close()
+
+
+def test_it_is_tidied_once_a_day(memory: Memory) -> None:
+    assert memory.tidy() is None
+    memory.store.add([passage(LEASE)])
+    done = [memory.tidy(now=now) is not None for now in (5.0, 6.0, 5.0 + TIDY_SECONDS, 6.0 + TIDY_SECONDS)]
+    assert done == [True, False, True, False]
+
+
+class Judge:
+    """A reranker that only likes texts with a word, or fails."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def scores(self, query: str, texts: Sequence[str], /) -> list[float]:
+        if not self.word:
+            raise ModelInvalid("The judge is broken.")
+        return [0.9 if self.word in text else 0.1 for text in texts]
+
+
+async def test_a_reranker_has_the_last_word_and_one_that_fails_stops_nothing(tmp_path: Path) -> None:
+    query = "which flat has a lease that ends, and a house with a garden?"
+    for judge, first, trouble in (("garden", GARDEN, ""), ("lease", LEASE, ""), ("", GARDEN, "The judge is broken.")):
+        memory = Memory(tmp_path, embedder=WordEmbedder(), reranker=Judge(judge))
+        memory.store.add([passage(LEASE), passage(GARDEN)])
+        assert (memory.search(query).hits[0].item.text, memory.trouble) == (first, trouble)
+        memory.close()
+
+
+async def test_a_reranker_that_is_not_there_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    memory = Memory(tmp_path, embedder=WordEmbedder(), reranker=str(tmp_path / "no such model"))
+    memory.store.add([passage(LEASE), passage(GARDEN)])
+    assert [memo.text for memo in await memory.recall("when does the lease of the flat end", limit=1)] == [LEASE]
+    assert "no such model" in memory.trouble
+    memory.close()
+
+
+# -- another embedding model
+
+
+class Slow(WordEmbedder):
+    """Embeds texts when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__(32, name="new")
+        self.go_on = threading.Event()
+
+    def embed(self, texts: Sequence[str], /, *, role: Role = "text") -> NDArray[np.float32]:
+        assert role == "query" or self.go_on.wait(20)
+        return super().embed(texts, role=role)
+
+
+async def test_behind_a_chat_another_model_takes_over_when_all_is_embedded_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = WordEmbedder(64, name="old"), Slow()
+
+    def opened(name: str, *, notify: object) -> WordEmbedder:
+        return {"old-64": old, "new-32": new}[name]
+
+    monkeypatch.setattr("llmos.memory.embedding.open_embedder", opened)
+    monkeypatch.setattr("llmos.memory.meaning.AT_ONCE", 0)
+
+    async def chat(memory: Memory, *, ask: str = "when does the lease of the flat end?") -> str:
+        async with Kernel.testing("I don't know.", parts=Parts(folder=tmp_path, tools=(), store=memory)) as kernel:
+            return str(await (await kernel.spawn(assistant, ask)).result())
+
+    answer = "The lease of the flat ends on 31 March 2027"
+    before = Memory(tmp_path, embedder="old-64")
+    before.store.add([passage(f"{LEASE} Copy {number}.", source=f"/{number}.md") for number in range(70)])
+    assert list(before.meaning.settle())
+    assert answer in await chat(before)
+    before.close()
+    (index,) = (tmp_path / "memory" / "index").glob("*.index")
+
+    memory = Memory(tmp_path, embedder="new-32")
+    assert answer in await chat(memory)  # at once, by the model before
+    pair = memory.meaning.ready()
+    assert pair is not None
+    assert pair[1] is old
+    memory.store.add([passage(GARDEN)])
+    assert "garden" in await chat(memory, ask="who does the garden behind the house belong to?")
+    assert memory.store.setting(MODEL) == "old-64"
+    new.go_on.set()
+    async with asyncio.timeout(20):
+        while memory.store.setting(MODEL) != "new-32":
+            await asyncio.sleep(0.01)
+    assert answer in await chat(memory)
+    pair = memory.meaning.ready()
+    assert pair is not None
+    assert (pair[1], pair[0].waiting, len(pair[0])) == (new, 0, 71)
+    memory.close()
+
+    hashes = [item.hash for item in memory.store.items(memory.filter())]
+    assert memory.store.vectors(hashes, "old-64") == {}
+    assert index not in (tmp_path / "memory" / "index").glob("*.index")
+    embedded = len(new.embedded)
+    after = Memory(tmp_path, embedder="new-32")
+    assert answer in await chat(after)
+    assert len(new.embedded) == embedded == 71
+    after.close()
+    memory.close()
+
+
 # -- a kernel
 
 
@@ -185,6 +328,12 @@ def test_files_are_named_from_here_or_from_home(tmp_path: Path, monkeypatch: pyt
     assert named(str(tmp_path / "home" / "c.md"), folder=tmp_path / "x") == "~/c.md"
     assert named("/etc/d.md", folder=tmp_path) == "/etc/d.md"
     assert named("https://e.org/f", folder=tmp_path) == "https://e.org/f"
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert named(str(here / "e.md")) == "e.md"
+    here.rmdir()
+    assert named(str(tmp_path / "home" / "e.md")) == "~/e.md"
 
 
 # -- export and import

@@ -18,6 +18,7 @@ from unittest import mock
 import pytest
 
 from llmos.config import load_settings
+from llmos.shell.memories import opened
 from llmos.shell.plain import run_plain
 from llmos.shell.start import command_line
 from tests.shell.helpers import WAIT, Terminal, environment, llmos, script
@@ -123,6 +124,25 @@ def test_search_show_list_and_stats(tmp_path: Path) -> None:
     assert len(rows(memory(tmp_path, "list", "--items", "--json")[1])) == 2
     assert memory(tmp_path, "list", "--kind", "fact")[1] == "nothing of this is remembered\n"
     assert rows(memory(tmp_path, "stats", "--json")[1])[0]["kinds"] == {"passage": 2}
+
+
+def test_a_pinned_preference_stands_in_contexts_that_have_room_for_nothing_else(tmp_path: Path) -> None:
+    chat(tmp_path, "remember that I like window seats", "remember that I like green tea")
+    numbers = {row["text"]: str(row["id"]) for row in rows(memory(tmp_path, "list", "--items", "--json")[1])}
+    tea = next(number for text, number in numbers.items() if "tea" in text)
+
+    def known() -> str:
+        with mock.patch.dict(os.environ, {"LLMOS_HOME": str(tmp_path)}), opened(None) as mine:
+            return mine.personal.core_block("which seat do I like?", tokens=14, count=lambda text: len(text) // 4).text
+
+    assert "window" in known()
+    assert memory(tmp_path, "pin", tea)[1] == "pinned: I like green tea\n"
+    assert "tea" in known()
+    assert memory(tmp_path, "pin", tea, "--off")[0] == 0
+    assert "tea" not in known()
+    code, _, complaint = memory(tmp_path, "pin", "999")
+    assert code == 1
+    assert "999 is no fact" in complaint
 
 
 def test_nothing_relevant_is_exit_1(tmp_path: Path) -> None:

@@ -15,4 +15,3 @@ from llmos.memory.personal.facts import Reason as Reason
 from llmos.memory.personal.facts import Told as Told
 from llmos.memory.personal.facts import rank as rank
 from llmos.memory.personal.personal import Personal as Personal
-from llmos.memory.personal.personal import core_block as core_block

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,6 @@ from llmos.memory.personal.vocabulary import content_words, words_of
 
 if TYPE_CHECKING:
     from llmos.memory.store import MemoryStore
-
-Summarize = Callable[[Sequence[str]], str]
-"""One text for several, oldest first; empty if there is nothing to say."""
 
 OLD = 30 * 86_400.0
 """Seconds after which an episode is summarized."""
@@ -77,16 +74,12 @@ def consolidate(
     tenant: str,
     *,
     now: float,
-    summarize: Summarize | None = None,
-    old: float = OLD,
     most: int = 20,
 ) -> Consolidated:
     """Tidy up a tenant's memory.
 
     Args:
         now: Seconds since 1970.
-        summarize: Makes summaries of episodes; None takes sentences out of them.
-        old: Seconds after which an episode is summarized.
         most: So many summaries are made at most.
 
     Raises:
@@ -97,14 +90,14 @@ def consolidate(
     lost = ledger.settle(ledger.open())
     after = {fact.id: fact for fact in ledger.everything()}
     merged = [fact for fact in lost if fact.same(before[_heir(after, fact.id)])]
-    groups = _groups(store, tenant, until=now - old)
+    groups = _groups(store, tenant, until=now - OLD)
     summaries: list[int] = []
     more = False
     for group in groups:
         if len(summaries) >= most:
             more = True
             break
-        summaries += _summarized(store, group, summarize or sentences, now=now)
+        summaries += _summarized(store, group, now=now)
     return Consolidated(
         merged=tuple(merged),
         settled=tuple(fact for fact in lost if fact not in merged),
@@ -150,8 +143,8 @@ def _groups(store: MemoryStore, tenant: str, *, until: float) -> Iterator[list[I
                     yield group
 
 
-def _summarized(store: MemoryStore, group: Sequence[Item], summarize: Summarize, *, now: float) -> list[int]:
-    text = summarize([item.text for item in group]).strip()
+def _summarized(store: MemoryStore, group: Sequence[Item], *, now: float) -> list[int]:
+    text = sentences([item.text for item in group])
     if not text:
         return []
     ids = [item.id for item in group]
@@ -175,11 +168,15 @@ def _summarized(store: MemoryStore, group: Sequence[Item], summarize: Summarize,
     )
 
 
-def summaries_of(store: MemoryStore, tenant: str, ids: Iterable[int]) -> list[int]:
+def summaries_of(store: MemoryStore, tenant: str, episodes: Iterable[Item]) -> list[int]:
     """The summaries that were made of some episodes: to forget these is to forget those too."""
-    wanted = set(ids)
-    items = store.items(Filter(tenant=tenant, kinds=("episode",), current=None))
-    return [item.id for item in items if wanted.intersection(item.metadata.get(_OF, ()))]
+    wanted: dict[str, set[int]] = {}
+    for item in episodes:
+        wanted.setdefault(item.source, set()).add(item.id)
+    if not wanted:
+        return []
+    items = store.items(Filter(tenant=tenant, kinds=("episode",), sources=tuple(wanted), current=None))
+    return [item.id for item in items if wanted[item.source].intersection(item.metadata.get(_OF, ()))]
 
 
 def sentences(texts: Sequence[str]) -> str:

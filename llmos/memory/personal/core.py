@@ -16,8 +16,8 @@ from llmos.memory.personal.vocabulary import USER, content_words, subject_key, v
 Count = Callable[[str], int]
 """How many tokens a text has."""
 
-Scorer = Callable[[str, Sequence[str]], Sequence[float]]
-"""How much each of some texts matters for a task, 0 to 1."""
+Scorer = Callable[[str, Sequence[Fact]], Sequence[float]]
+"""How much each of some facts matters for a task, 0 to 1."""
 
 HEAD = "About the user, as they said it:"
 MISSES = 20
@@ -49,10 +49,10 @@ class Core:
     label: Label
 
 
-def common_words(task: str, texts: Sequence[str]) -> list[float]:
-    """How many words of each text the task has: how much it matters where nothing better is at hand."""
+def common_words(task: str, facts: Sequence[Fact]) -> list[float]:
+    """How many words of each fact the task has: how much it matters where nothing better is at hand."""
     wanted = content_words(task)
-    found = (content_words(text) for text in texts)
+    found = (content_words(fact.line) for fact in facts)
     return [len(wanted & words) / len(words) if words else 0.0 for words in found]
 
 
@@ -81,10 +81,10 @@ def block(
         now: Seconds since 1970.
         pins: Ids of pinned facts.
         used: When facts were used last, by id.
-        score: How much a line matters for the task.
+        score: How much a fact matters for the task.
     """
     chosen = [fact for fact in facts if fact.label == "user" or fact.id in pins]
-    relevance = score(task, [fact.line for fact in chosen]) if chosen else ()
+    relevance = score(task, chosen) if chosen else ()
     profile = {subject_key(name): place for place, name in enumerate(vocabulary().profile)}
 
     def importance(pair: tuple[Fact, float]) -> tuple[float, ...]:

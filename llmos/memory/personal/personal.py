@@ -337,17 +337,3 @@ def _speaks_of(said: Fact, seen: Fact) -> bool:
     if seen.many:
         return said.slot == seen.slot
     return said.attribute in (seen.attribute, f"favourite {seen.attribute}")
-
-
-def core_block(
-    store: MemoryStore,
-    tenant: str,
-    task: str,
-    *,
-    tokens: int,
-    count: Count,
-    now: float | None = None,
-    score: Scorer = common_words,
-) -> Core:
-    """The core block of a tenant: see `Personal.core_block`, which remembers what it has read."""
-    return Personal(store, tenant).core_block(task, tokens=tokens, count=count, now=now, score=score)

@@ -6,9 +6,8 @@ if found.relevant: found.hits[0].item.text
 
 from __future__ import annotations
 
-from llmos.memory.retrieval.excerpts import Excerpt, excerpts
 from llmos.memory.retrieval.policy import RELEVANT
 from llmos.memory.retrieval.reranking import CrossEncoderReranker, Reranker
 from llmos.memory.retrieval.search import Found, search
 
-__all__ = ["RELEVANT", "CrossEncoderReranker", "Excerpt", "Found", "Reranker", "excerpts", "search"]
+__all__ = ["RELEVANT", "CrossEncoderReranker", "Found", "Reranker", "search"]

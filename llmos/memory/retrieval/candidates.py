@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from llmos.memory.items import Filter, Item
 from llmos.memory.protocols import Embedder
-from llmos.memory.retrieval.excerpts import HasNeighbours
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +24,12 @@ REACH = 3
 _WITH_NEIGHBOURS = 60  # of the most promising episodes
 
 
-class Store(HasNeighbours, Protocol):
+class Store(Protocol):
     """Where items are kept, as far as it is needed here."""
+
+    def neighbours(self, item: Item, *, before: int = 1, after: int = 1) -> list[Item]:
+        """The items before and after one in its source, in order, without itself."""
+        ...
 
     def get(self, ids: Sequence[int]) -> list[Item]:
         """Items by id, in the order asked."""

@@ -33,11 +33,6 @@ class Found:
     hits: tuple[Hit, ...]
     relevant: bool
 
-    @property
-    def answers(self) -> tuple[Hit, ...]:
-        """The hits that are likely to answer the query."""
-        return tuple(hit for hit in self.hits if hit.score >= RELEVANT)
-
 
 def search(
     store: Store,

@@ -223,7 +223,8 @@ class MemoryStore:
 
         def clear(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM vectors WHERE hash NOT IN (SELECT hash FROM items)")
-            connection.execute("INSERT INTO words (words) VALUES ('rebuild')")
+            # writes all of it anew without what was removed, as a rebuild does, but reads no text again
+            connection.execute("INSERT INTO words (words) VALUES ('optimize')")
             connection.execute("DELETE FROM settings WHERE name = 'lost'")
 
         def compact(connection: sqlite3.Connection) -> None:

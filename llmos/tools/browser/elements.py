@@ -26,10 +26,11 @@ class Element:
             `focused`, `pressed`, `filled` (a password field that is not empty).
         tag: Its element, in lower case.
         kind: For `input` and `button`, the type: `text`, `password`, `date`, `file`, `submit`, …
-        label: What its label or placeholder says, where that is not its name.
+        label: What its label or placeholder says, where that is not its name; where it has no name, what else tells it
+            from others: its id, class or colour.
         near: The text around it that belongs to nothing else, at most 100 characters.
         options: Of a list to choose from, the texts.
-        href: Where a link leads, as an absolute URL.
+        href: Where a link leads, or a button with its own `formaction` sends its form, as an absolute URL.
         autocomplete: The attribute of that name (`cc-number`, `current-password`, …).
         form: The form that it belongs to, a key of `Observation.forms`; empty for none.
         frame: URL of the document that it is in.

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from llmos.agents import built_in
-from llmos.agents.workers.operator import operator
 from llmos.agents.workers.passages import Library, passages_of
 from llmos.agents.workers.researcher import researcher
 from llmos.agents.workers.worker import Worker
-from llmos.errors import Unsupported
 from tests.agents.workers.conftest import Office
 
 FILES = {
@@ -71,11 +67,6 @@ def test_rare_words_count_more() -> None:
     library = Library(passages_of("The boat is red.\nThe boat is old.\nThe boat has oars.\n", "a.txt"))
     assert library.weight("oar") > library.weight("boat")
     assert library.search(["boat", "oar"])[0].place == "a.txt:3"
-
-
-async def test_the_operator_says_that_its_browser_comes_later(office: Office) -> None:
-    with pytest.raises(Unsupported, match="no browser yet"):
-        await office.do(operator, "Fill in the form")
 
 
 def test_each_worker_is_known_by_its_name_and_says_what_it_is_for() -> None:

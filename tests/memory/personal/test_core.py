@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from llmos.memory.items import NewItem
-from llmos.memory.personal import Personal, core_block
+from llmos.memory.personal import Fact, Personal
 from llmos.memory.personal.facts import HALF_LIFE_UNUSED, rank
 from llmos.memory.store import MemoryStore
 
@@ -76,13 +76,13 @@ def test_what_fits_is_taken_after_something_that_does_not(sam: Personal) -> None
 
 def test_it_is_the_same_every_time(sam: Personal, store: MemoryStore) -> None:
     first = sam.core_block("train", tokens=50, count=words, now=10.0)
-    again = core_block(store, "sam", "train", tokens=50, count=words, now=10.0)
+    again = Personal(store, "sam").core_block("train", tokens=50, count=words, now=10.0)
     assert first == again
 
 
 def test_relevance_can_be_told_by_something_better_than_words(sam: Personal) -> None:
-    def score(task: str, texts: Sequence[str]) -> list[float]:
-        return [1.0 if "Bob" in text else 0.0 for text in texts]
+    def score(task: str, facts: Sequence[Fact]) -> list[float]:
+        return [1.0 if "Bob" in fact.line else 0.0 for fact in facts]
 
     core = sam.core_block("who owes me money", tokens=1000, count=words, now=10.0, score=score)
     assert core.text.splitlines()[3] == "- Bob owes me 20 euros"

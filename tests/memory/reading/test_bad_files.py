@@ -15,7 +15,9 @@ import pytest
 
 from llmos.errors import StorageError
 from llmos.memory.reading import passages, read
+from llmos.memory.reading.content import Content
 from llmos.memory.reading.document import Reading
+from llmos.memory.reading.reader import read_content
 from llmos.memory.reading.readers import Outcome, Page, read_all
 from tests.memory.reading import files
 from tests.memory.reading.test_formats import written
@@ -156,6 +158,14 @@ def test_a_word_file_with_a_nest_of_entities_is_refused_or_harmless(tmp_path: Pa
         tmp_path, "a.docx", files.archive({"word/document.xml": document, "[Content_Types].xml": "<Types/>"})
     )
     refused(path, "can't be read as")
+
+
+@pytest.mark.parametrize("kind", ["", "image/svg+xml"])
+def test_pictures_are_refused_also_where_they_are_written_as_text(tmp_path: Path, kind: str) -> None:
+    picture = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0h9"/><text>Rent</text></svg>'
+    refused(written(tmp_path, "a.svg", picture), r"a \.svg file, which can't be read")
+    with pytest.raises(StorageError, match=r"a \.svg file"):
+        read_content(Content("a.svg" if not kind else "badge", picture), kind=kind)
 
 
 @pytest.mark.parametrize("name", ["a.docx", "a.xlsx", "a.pptx"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmos.memory.items import Filter, Kind, NewItem, Span
-from llmos.memory.retrieval import RELEVANT, Found, excerpts, search
+from llmos.memory.retrieval import RELEVANT, Found, search
 from llmos.memory.store import MemoryStore
 from llmos.memory.vectors import VectorIndex
 from tests.memory.words import WordEmbedder
@@ -89,7 +89,6 @@ def test_the_passage_that_answers_comes_first_with_its_evidence(bench: Bench) ->
     assert first.lexical is not None
     assert first.lexical > 0
     assert first.dense is not None
-    assert found.answers[0] == first
     scores = [hit.score for hit in found.hits]
     assert scores == sorted(scores, reverse=True)
 
@@ -204,27 +203,6 @@ def test_a_reranker_has_the_last_word(bench: Bench) -> None:
     assert (found.hits[0].item.text, found.hits[0].score) == (DOCUMENT[3], 0.9)
     assert found.relevant
     assert not search(bench.store, bench.index, bench.embedder, "the rent", ME, reranker=Judge("cows")).relevant
-
-
-def test_hits_that_touch_become_one_excerpt(bench: Bench) -> None:
-    bench.add("passage", [f"{what} Part {number} of it." for number, what in enumerate(DOCUMENT * 3)], source="long")
-    bench.add("fact", ["The rent is due on Mondays."])
-    items = bench.store.items(ME)
-    found = {hit.item.id: hit for hit in bench.search("rent dogs lease notice part", limit=20).hits}
-    hits = [found[items[place].id] for place in (1, 8, 2, 12)]
-    made = excerpts(bench.store, hits, before=1, after=1)
-    assert [[item.id for item in one.items] for one in made] == [
-        [items[place].id for place in places] for places in ([0, 1, 2, 3], [7, 8, 9], [12])
-    ]
-    assert [len(one.hits) for one in made] == [2, 1, 1]
-
-
-def test_an_excerpt_that_joins_two_takes_in_both(bench: Bench) -> None:
-    bench.add("passage", [f"{what} Part {number} of it." for number, what in enumerate(DOCUMENT * 2)], source="long")
-    items = bench.store.items(ME)
-    found = {hit.item.id: hit for hit in bench.search("rent dogs lease notice part", limit=20).hits}
-    made = excerpts(bench.store, [found[items[place].id] for place in (1, 5, 3)])
-    assert [[item.id for item in one.items] for one in made] == [[item.id for item in items[:7]]]
 
 
 @settings(max_examples=25, deadline=None)

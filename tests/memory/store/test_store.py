@@ -285,6 +285,32 @@ def test_what_was_removed_leaves_no_byte(tmp_path: Path) -> None:
     store.close()
 
 
+def mark(number: int) -> str:
+    """A word that no other number has, nor any long part of it."""
+    return f"q{hash_of(str(number)).hex()}"
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3)), min_size=1, max_size=12))
+def test_a_purge_leaves_no_word_of_what_was_removed_however_it_came_and_went(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("purged")
+    store = MemoryStore.open(folder)
+    number, there = 0, list[int]()
+    for added, removed in steps:
+        there += store.add([item(f"common words and {mark(number + n)}") for n in range(1, added + 1)])
+        number += added
+        gone, there = there[: removed * len(there) // 3], there[removed * len(there) // 3 :]
+        store.remove(gone)
+    store.purge()
+    content = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    # the index of words leaves out what a word has in common with the one before it
+    assert {id for id in range(1, number + 1) if mark(id)[4:].encode() in content} == set(there)
+    assert all(store.matching(mark(id), ANN, limit=9)[0][0] == id for id in there[:5])
+    store.close()
+
+
 def test_files_are_for_their_owner_only(store: MemoryStore) -> None:
     store.add([item("secret")])
     files = list(store.folder.iterdir())

@@ -1,0 +1,53 @@
+"""The chat's command `/browse`: a task on web pages.
+
+Knows what it does, not where it is shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from llmos.errors import LlmosError
+from llmos.shell.commands import command
+from llmos.shell.commands_memory import COMMANDS
+
+__all__ = ["COMMANDS"]
+
+if TYPE_CHECKING:
+    from llmos.shell.shell import Shell
+
+_USAGE = "/browse https://example.org click “More information”"
+
+
+@command(
+    "browse URL TASK",
+    "do a task on web pages in a browser; what can't be taken back is asked about first",
+    details="  /browse https://shop.example search for lamps and open the first one\n"
+    "  `llmos browse` has more options: a window, logins, local pages.",
+)
+async def _browse(shell: Shell, argument: str) -> None:
+    from llmos.browsing import Browse, account_for, start
+    from llmos.config import data_dir
+    from llmos.shell.browsing import step_line
+    from llmos.shell.calls import follow, result_text
+
+    url, _, task = argument.strip().partition(" ")
+    if not task.strip() or not url.startswith(("http://", "https://")):
+        raise LlmosError("Where, and what is to be done there?", hint=_USAGE)
+    session, begun = shell.session, time.monotonic()
+    job = Browse(task=task.strip(), url=url)
+    async with shell.screen.answer() as view:
+        with session.approver.attached(view.ask):
+            running = await start(session.kernel, job, level=session.settings.level)
+            async for event in follow(running):
+                if line := step_line(event, running, time.monotonic() - begun):
+                    view.note(line)
+            found: Mapping[str, Any] = await running.result()
+    report = account_for(data_dir(), running.pid, job.task, found)
+    shell.screen.say(result_text(found) or "nothing was done")
+    for reason in found["reasons"]:
+        shell.screen.warn(reason)
+    if report is not None:
+        shell.screen.say(f"report: {report}")

@@ -1,0 +1,1 @@
+"""Tests of the operator: what it reads, finds, does, and does again."""

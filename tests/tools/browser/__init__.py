@@ -1,0 +1,1 @@
+"""Tests of the browser: its pages, its eyes, its hands, its walls."""
