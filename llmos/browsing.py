@@ -1,17 +1,27 @@
 """A browser task from outside: what the operator is given, what it came to, and the report that the run leaves behind.
 
-Shared by `Kernel.browse` and the command line. Knows no terminal and no browser.
+A task that was shown once is done as it was shown; what the user had chosen goes to memory. Shared by `Kernel.browse`
+and the command line. Knows no terminal and no browser.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
-from llmos.errors import ConstraintError, LlmosError, Unverified
+from llmos.agents.operator import skills
+from llmos.agents.operator.finding import Fitting, Near, fitting
+from llmos.agents.operator.page import origin_of
+from llmos.agents.operator.preferring import preferences
+from llmos.agents.operator.skills import Skill
+from llmos.agents.spans import of_kind
+from llmos.config import MemoryOptions
+from llmos.errors import ConfigError, ConstraintError, LlmosError, StorageError, Unverified
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -20,6 +30,8 @@ if TYPE_CHECKING:
     from llmos.kernel.budget import Budget
     from llmos.kernel.calls import Level
     from llmos.kernel.journal import Record
+    from llmos.memory.items import Kind
+    from llmos.memory.memory import Memory
     from llmos.runs import Running
     from llmos.tools.browser.evidence import Question
 
@@ -27,6 +39,9 @@ OutputT = TypeVar("OutputT", covariant=True)
 ModelT = TypeVar("ModelT", bound="BaseModel")
 
 OPERATOR = "operator"
+SKILL: Kind = "skill"
+"""What memory has of taught skills."""
+
 EVIDENCE = "browser"
 """In a run's folder: a folder for each process, with its steps, their pictures, and the report."""
 
@@ -49,6 +64,8 @@ class Browse:
         values: What goes into fields, by their names; a password is best the handle of a secret, `secret://shop`.
         schema: JSON schema of what is to be taken from the last page; empty for nothing.
         engine: The name of another engine that is asked where the kernel's own is not sure.
+        skill: How it was shown (`llmos.agents.operator.skills.data_of`), and is done again; empty: by the words.
+        typed: What the user typed when they showed it, which counts as their words.
     """
 
     task: str
@@ -60,6 +77,8 @@ class Browse:
     values: Mapping[str, str] = field(default_factory=dict[str, str])
     schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
     engine: str = ""
+    skill: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    typed: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -67,7 +86,7 @@ class Browse:
         return {
             "url": self.url, "allow": list(self.allow), "profile": self.profile, "headed": self.headed,
             "max_steps": self.max_steps, "values": dict(self.values), "output": dict(self.schema),
-            "engine": self.engine,
+            "engine": self.engine, "skill": dict(self.skill),
         }  # fmt: skip
 
     @property
@@ -76,7 +95,7 @@ class Browse:
         given = [f"open {self.url}" if self.url else "", *(f"allow {origin}" for origin in self.allow)]
         given += [f"profile {self.profile}" if self.profile else ""]
         given += [f"{name}: {value}" for name, value in self.values.items()]
-        return (self.task, *filter(None, given))
+        return (self.task, *filter(None, given), *self.typed)
 
     @property
     def budget(self) -> Budget:
@@ -135,6 +154,8 @@ async def browse(kernel: Kernel, task: str, output: type[BaseModel] | None, more
 
     level: Level = more.pop("level", "L3")
     job = Browse(task=task, schema={} if output is None else output.model_json_schema(), **more)  # type: ignore[misc]
+    if kernel.folder is None:  # skills are kept in llmos's data folder
+        job = await asyncio.to_thread(as_taught, job, kernel.settings.memory)
     running = await start(kernel, job, level=level)
     folder = kernel.folder or data_dir()
     try:
@@ -142,8 +163,92 @@ async def browse(kernel: Kernel, task: str, output: type[BaseModel] | None, more
     except LlmosError as error:
         account_for(folder, running.pid, task, None, problem=problem_of(error))
         raise
+    with suppress(StorageError):  # the task is done; what was mended is found again by the next run
+        await asyncio.to_thread(skills.keep_healed, found)
     report = account_for(folder, running.pid, task, found)
     return browsed(found, output, pid=running.pid, report=report)
+
+
+# ---- Taught skills
+
+
+def again(job: Browse, skill: Skill) -> Browse:
+    """A task as one that was shown; it begins where it was shown, unless the task says where on the same origin.
+
+    Raises:
+        ConfigError: The task is for another origin.
+    """
+    url = job.url or skill.url
+    if origin_of(url) != skill.origin:
+        raise ConfigError(
+            f"{skill.name!r} was shown on {skill.origin}, and is not done on {origin_of(url) or url!r}.",
+            hint="Teach it there.",
+        )
+    return replace(
+        job, url=url, max_steps=max(job.max_steps, len(skill.steps) + 1), values={}, skill=skills.data_of(skill),
+        typed=skill.typed,
+    )  # fmt: skip
+
+
+def as_taught(job: Browse, options: MemoryOptions) -> Browse:
+    """A task as it was shown, if it is one that was; else the task as it is, as where values came with it.
+
+    Args:
+        options: Whose memory.
+    """
+    if job.skill or job.values:
+        return job
+    found = taught_for(job.task, url=job.url, options=options)
+    return job if found is None else again(job, found.skill)
+
+
+def taught_for(task: str, *, url: str = "", options: MemoryOptions | None = None) -> Fitting | None:
+    """The skill that a task is for, by its words and by what memory finds near to them; None if there is none.
+
+    Args:
+        task: The words.
+        url: Where it is to be done; by default at an address in the words.
+        options: Whose memory.
+    """
+    if not skills.names():
+        return None
+    said = of_kind(task, "url")
+    return fitting(task, url=url or (said[0].text if said else ""), near=_near(options or MemoryOptions()))
+
+
+def _near(options: MemoryOptions) -> Near:
+    def near(words: str, most: int) -> Sequence[str]:
+        from llmos.runs import memory_of
+
+        memory = memory_of(options)
+        try:
+            found = memory.search(words, limit=most, within=memory.filter(kinds=(SKILL,)))
+            return [str(hit.item.metadata["skill"]) for hit in found.hits if "skill" in hit.item.metadata]
+        except LlmosError:
+            return ()  # the words alone decide then
+        finally:
+            memory.close()
+
+    return near
+
+
+def learn_from(found: Mapping[str, Any], job: Browse, memory: Memory, pid: str) -> None:
+    """Keep what a run has shown: how a skill's steps were found, and what the user had chosen among options.
+
+    Args:
+        found: What the operator returned.
+        memory: Whose choices they are.
+        pid: The run's id.
+
+    Raises:
+        StorageError: It can't be written.
+    """
+    skills.keep_healed(found)
+    for name, value in preferences(found, "\n".join((job.task, *job.values.values()))):
+        memory.observe(name, value, source=f"run {pid}")
+
+
+# ---- A run
 
 
 async def start(kernel: Kernel, job: Browse, *, level: Level) -> Running:

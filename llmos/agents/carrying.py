@@ -196,7 +196,9 @@ def _final(one: Subtask, done: Verified[Report]) -> Report:
     if not done.verified:
         outcome = "unverified" if report.usable else "failed"
         return report.model_copy(update={"outcome": outcome, "reasons": (*report.reasons, *done.verdict.reasons)})
-    return report.model_copy(update={"outcome": "verified" if one.check else "done"})
+    if one.check:
+        return report.model_copy(update={"outcome": "verified"})
+    return report if report.outcome == "unverified" else report.model_copy(update={"outcome": "done"})
 
 
 def _without(one: Subtask, outcome: Any, reason: str = "", agent: str = "") -> Report:  # noqa: ANN401  # a literal

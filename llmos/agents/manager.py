@@ -6,6 +6,7 @@ Documentation: docs/agents.md.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from llmos.agents.carrying import Reports, carry_out
 from llmos.agents.plan import Check, Plan, Subtask
 from llmos.agents.report import Report
 from llmos.agents.router import route
+from llmos.agents.spans import of_kind
+from llmos.agents.structure import own_words
 from llmos.agents.ways import description, ways
 from llmos.errors import BadPlan, ConstraintError, NobodyThere
 from llmos.events import Notice
@@ -30,7 +33,11 @@ PLANNING_PARAMETERS = 3e9
 STAND_IN = "assistant"
 _ASKING = ("L2",)
 _EDITS = 3
-_NO_WORKERS = frozenset({"manager", "router", "chat", "operator"})  # the operator has no browser yet
+_NO_WORKERS = frozenset({"manager", "router", "chat"})
+_OPERATOR = "operator"
+_ON_PAGES = re.compile(
+    r"\b(?:on|to|from|at|in|into)\s+(?:the|this|that|its|their|my|our)\s+(?:\S+\s+)?web\s?(?:site|page)", re.I
+)
 
 
 async def manager(process: Process, task: str, inputs: dict[str, Any] | None = None) -> Any:  # noqa: ANN401  # JSON data
@@ -50,7 +57,7 @@ async def manager(process: Process, task: str, inputs: dict[str, Any] | None = N
     """
     inputs = dict(inputs or {})
     task_id = str(inputs.pop("task_id", ""))
-    workers = {name: code for name, code in process.system.agents.items() if name not in _NO_WORKERS}
+    workers = _workers(process, task)
     by_model = await _writes_plans(process)
     plan = await _plan(process, task, workers, inputs, by_model=by_model)
     if process.entry.level == "L0":
@@ -65,6 +72,19 @@ async def manager(process: Process, task: str, inputs: dict[str, Any] | None = N
         if any(report.outcome == "failed" for report in reports.values()) and process.budget.left("tokens") > 0:
             agreed, reports = await _again(process, agreed, reports, workers)
     return answer(agreed, reports, task_id).model_dump(mode="json")
+
+
+def _workers(process: Process, task: str) -> dict[str, AgentCode]:
+    """Who may do parts of a task. The operator only where there is a browser, and the user's own words name a page:
+    what it does there can't always be taken back.
+    """
+    words = own_words(task)
+    pages = "browser_open" in process.entry.devices and bool(of_kind(words, "url") or _ON_PAGES.search(words))
+    return {
+        name: code
+        for name, code in process.system.agents.items()
+        if name not in _NO_WORKERS and (name != _OPERATOR or pages)
+    }
 
 
 async def _plan(
@@ -88,7 +108,7 @@ async def _plan(
         routed = await route(process, words, known)
         return routed.choice if routed.kind == "agent" else STAND_IN
 
-    plan = await planning.from_words(task, choose, check_for, inputs)
+    plan = await planning.from_words(task, choose, check_for, inputs, at_once=(_OPERATOR,))
     _check(process, plan, workers)
     return plan
 

@@ -7,7 +7,7 @@ a grammar in which only known agents and checks can be named.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, create_model
@@ -37,7 +37,14 @@ _LAST = re.compile(
 _THEN = re.compile(r"\b(?:then|after that|afterwards|next|with (?:it|that|this))\b", re.I)
 
 
-async def from_words(task: str, choose: Choose, check_for: CheckFor, inputs: Mapping[str, Any] | None = None) -> Plan:
+async def from_words(
+    task: str,
+    choose: Choose,
+    check_for: CheckFor,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    at_once: Collection[str] = (),
+) -> Plan:
     """A plan whose subtasks are the parts of the task, in the user's own words.
 
     A part waits for the one before if it speaks of what that gives, for all before if it puts them together, and for
@@ -47,6 +54,7 @@ async def from_words(task: str, choose: Choose, check_for: CheckFor, inputs: Map
         choose: Gives the agent for a part.
         check_for: How results of an agent on some words are accepted.
         inputs: What every subtask gets.
+        at_once: Agents that get parts which follow each other as one, since what they work on stays with them.
     """
     found: list[Subtask] = []
     end = 0
@@ -55,7 +63,7 @@ async def from_words(task: str, choose: Choose, check_for: CheckFor, inputs: Map
         agent = await choose(words)
         known = tuple(one.id for one in found)
         needs = known if _ALL.search(words) else known[-1:] if _follows(before, words) else ()
-        if found and needs == known[-1:] and found[-1].agent == agent:  # one worker does better with both
+        if found and found[-1].agent == agent and (needs == known[-1:] or agent in at_once):
             found[-1] = found[-1].model_copy(update={"task": f"{found[-1].task}{before}{words}"})
             continue
         found.append(

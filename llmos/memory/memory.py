@@ -234,6 +234,19 @@ class Memory:
         name = source if isinstance(source, str) else source(words)
         return self.personal.tell(words, label="user", source=name, key=key)
 
+    def observe(self, attribute: str, value: str, *, source: str = "") -> None:
+        """Count something that the user chose: after a few such choices it is known as what they prefer.
+
+        Args:
+            attribute: For what, such as `seat`.
+            value: What, such as `window`.
+            source: The run or conversation.
+
+        Raises:
+            StorageError: It can't be written.
+        """
+        self.personal.observe(attribute, value, time=time.time(), source=source)
+
     def tidy(self, *, now: float | None = None) -> Consolidated | None:
         """Merge duplicates, settle contradictions, summarize old episodes; None if that was done a short time ago.
 

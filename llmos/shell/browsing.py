@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from llmos.boot import Kernel
-from llmos.browsing import Browse, account_for, problem_of, start
+from llmos.browsing import Browse, account_for, as_taught, learn_from, problem_of, start
 from llmos.config import Settings, data_dir
 from llmos.errors import Interrupted, LlmosError, StorageError
 from llmos.events import CallEnded
-from llmos.runs import Parts, RunEvent, Running
+from llmos.runs import Parts, RunEvent, Running, memory_of
 from llmos.shell import jsonl, waiting
 from llmos.shell.approver import Terminal
 from llmos.shell.calls import cost_of, follow, one_line, result_text, work_line
@@ -52,6 +52,9 @@ def run_browse(job: Browse, settings: Settings, *, report: Path | None = None, a
 
 
 async def _browse(job: Browse, settings: Settings, report: Path | None, *, as_json: bool) -> int:
+    job = as_taught(job, settings.memory)
+    if job.skill:
+        waiting.say(harmless(f"as you showed it: {job.skill['name']}"))
     approver = Terminal()
     parts = Parts(tools=chosen_tools(None, unsafe=False), approver=approver)
     begun = time.monotonic()
@@ -71,9 +74,21 @@ async def _browse(job: Browse, settings: Settings, report: Path | None, *, as_js
                         waiting.say(f"interrupted; go on with: llmos resume {running.pid}")
                         return _INTERRUPTED
                     raise
+        _learn(found, job, settings, running.pid)
         file = _keep(running.pid, job, found, report)
         _told(running, found, file, time.monotonic() - begun, as_json=as_json)
         return 1 if running.denied or found["outcome"] == "failed" else 0
+
+
+def _learn(found: Mapping[str, Any], job: Browse, settings: Settings, pid: str) -> None:
+    """Keep what the run has shown; that it can't be written harms no task."""
+    memory = memory_of(settings.memory)
+    try:
+        learn_from(found, job, memory, pid)
+    except LlmosError as error:
+        waiting.say(f"what this run has shown can't be kept: {error.message}")
+    finally:
+        memory.close()
 
 
 async def _followed(running: Running, show: Callable[[RunEvent], None]) -> Mapping[str, Any]:

@@ -260,11 +260,19 @@ def _text(given: str | None) -> str:
     return text
 
 
-@app.command(epilog="Example:  llmos doctor")
-def doctor(as_json: AsJson = False) -> None:
+@app.command(epilog="Example:  llmos doctor --install-browser")
+def doctor(
+    as_json: AsJson = False,
+    install_browser: Annotated[
+        bool, typer.Option("--install-browser", help="First have Playwright download a Chromium, if none is here.")
+    ] = False,
+) -> None:
     """Explain what is here, what is missing and how to get it."""
+    from llmos.shell.doctor import install_browser as install
     from llmos.shell.doctor import run as examine
 
+    if install_browser:
+        install()
     raise typer.Exit(examine(json=as_json))
 
 

@@ -28,7 +28,7 @@ _USAGE = "/browse https://example.org click “More information”"
     "  `llmos browse` has more options: a window, logins, local pages.",
 )
 async def _browse(shell: Shell, argument: str) -> None:
-    from llmos.browsing import Browse, account_for, start
+    from llmos.browsing import Browse, account_for, as_taught, learn_from, start
     from llmos.config import data_dir
     from llmos.shell.browsing import step_line
     from llmos.shell.calls import follow, result_text
@@ -37,7 +37,9 @@ async def _browse(shell: Shell, argument: str) -> None:
     if not task.strip() or not url.startswith(("http://", "https://")):
         raise LlmosError("Where, and what is to be done there?", hint=_USAGE)
     session, begun = shell.session, time.monotonic()
-    job = Browse(task=task.strip(), url=url)
+    job = as_taught(Browse(task=task.strip(), url=url), session.settings.memory)
+    if job.skill:
+        shell.screen.say(f"as you showed it: {job.skill['name']}")
     async with shell.screen.answer() as view:
         with session.approver.attached(view.ask):
             running = await start(session.kernel, job, level=session.settings.level)
@@ -45,6 +47,10 @@ async def _browse(shell: Shell, argument: str) -> None:
                 if line := step_line(event, running, time.monotonic() - begun):
                     view.note(line)
             found: Mapping[str, Any] = await running.result()
+    try:
+        learn_from(found, job, session.knowing.memory, running.pid)
+    except LlmosError as error:
+        shell.screen.warn(f"what this run has shown can't be kept: {error.message}")
     report = account_for(data_dir(), running.pid, job.task, found)
     shell.screen.say(result_text(found) or "nothing was done")
     for reason in found["reasons"]:

@@ -1,8 +1,8 @@
 """`llmos doctor`: what is here, what is missing, and the command that gets it.
 
 Works where llama-cpp-python and every other heavy package is missing: it looks at files and imports none of them, and
-asks no network. The one thing that only llama.cpp knows (the instruction sets it was built for) it asks in a child
-process.
+asks no network unless it shall install a browser. The one thing that only llama.cpp knows (the instruction sets it was
+built for) it asks in a child process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +24,7 @@ from llmos.config import cache_dir, data_dir, load_settings
 from llmos.engine.fit import usable_ram
 from llmos.engine.hardware import Hardware, LlamaBuild, detect, gigabytes
 from llmos.engine.store.catalogue import recommend_line
-from llmos.errors import LlmosError
+from llmos.errors import BrowserError, LlmosError
 
 Status = Literal["ok", "warn", "missing"]
 
@@ -258,6 +259,26 @@ def check_browser() -> Check:
         return Check("browser", "warn", f"{browser} does not run: no web browsing", launching.INSTALL)
     alone = " (without its sandbox, since this is root)" if launching.is_root() else ""
     return Check("browser", "ok", f"Playwright with {version}, {browser}{alone}")
+
+
+def install_browser() -> None:
+    """Have Playwright download a Chromium, unless there is one.
+
+    Raises:
+        BrowserError: It could not be downloaded.
+    """
+    from llmos.tools.browser import launching
+
+    with suppress(BrowserError):
+        launching.find()
+        return
+    done = subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise BrowserError(
+            f"Playwright could not download a Chromium: it ended with {done.returncode}.",
+            reason="missing",
+            hint="Install your system's package (apt install chromium), or name a Chromium in LLMOS_BROWSER.",
+        )
 
 
 def _print_table(found: list[Check]) -> None:

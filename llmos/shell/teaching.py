@@ -19,7 +19,7 @@ from llmos.agents.operator import skills
 from llmos.agents.operator.learning import learn
 from llmos.agents.operator.page import origin_of
 from llmos.agents.operator.skills import Skill
-from llmos.browsing import Browse
+from llmos.browsing import Browse, again
 from llmos.config import MemoryOptions, Settings, data_dir
 from llmos.errors import ConfigError, LlmosError, StorageError
 from llmos.shell import taught
@@ -179,7 +179,7 @@ def run(name: str, job: Browse, settings: Settings, *, as_json: bool = False) ->
     """
     skill = skills.load(name)
     task = job.task or (skill.task if not skill.parameters else skill.name)
-    return run_browse(taught.again(replace(job, task=task), skill), settings, as_json=as_json)
+    return run_browse(again(replace(job, task=task), skill), settings, as_json=as_json)
 
 
 # ---- Showing and forgetting

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llmos.agents import routing
-from llmos.agents.assistant import assistant
+from llmos.agents.assistant import assistant, is_offered
 from llmos.agents.router import DEFAULT, Route, Router, Similar, meant_by, route, routed
 from llmos.agents.structure import clauses, own_words, structure
 from llmos.agents.ways import Way, agent, agents, answer, retrieve, ways
@@ -130,7 +130,9 @@ async def test_the_probabilities_of_all_candidates_add_up_to_one_and_come_best_f
     found = await office.route("plot the rain of each month from rain.csv")
     assert sum(found.shares.values()) == pytest.approx(1)
     assert list(found.shares.values()) == sorted(found.shares.values(), reverse=True)
-    tools = [f"tool {name}" for name in office.system.tools if name not in ("ask_user", "chart", "compute")]
+    tools = [f"tool {name}" for name in office.system.tools if is_offered(name)]
+    assert "tool calculator" in tools
+    assert "tool browser_click" not in tools  # the operator's
     assert set(found.shares) == {"answer", "retrieve", *NAMES, *tools}
     assert found.why
 

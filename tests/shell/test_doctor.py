@@ -146,3 +146,18 @@ def test_it_works_where_llama_and_all_heavy_packages_are_missing(tmp_path: Path)
     assert done.returncode == 1, done.stderr
     assert "llama-cpp-python is not installed" in done.stdout
     assert "Playwright is not installed" in done.stdout
+
+
+def test_a_browser_that_can_not_be_downloaded_is_an_error_that_names_other_ways(tmp_path: Path) -> None:
+    # nothing listens on port 9, and no browser is in these places
+    nowhere = {
+        "PATH": str(tmp_path), "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path), "PLAYWRIGHT_DOWNLOAD_HOST": "http://127.0.0.1:9",
+        "LLMOS_HOME": str(tmp_path),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "llmos", "doctor", "--install-browser"],
+        env=nowhere, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "apt install chromium" in done.stderr
+    assert "Traceback" not in done.stderr

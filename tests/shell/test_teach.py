@@ -17,14 +17,14 @@ from llmos import Kernel
 from llmos.agents.operator import skills
 from llmos.agents.operator.hands import Hands
 from llmos.agents.operator.replaying import NotReplayed, replayed
-from llmos.browsing import Browse
+from llmos.browsing import Browse, again, as_taught, taught_for
 from llmos.config import MemoryOptions, load_settings
 from llmos.engine.scripted import ScriptedEngine
 from llmos.errors import ConfigError, Denied, NobodyThere
 from llmos.kernel.calls import Approval, Reply
 from llmos.kernel.process import Process
 from llmos.runs import Parts, memory_of
-from llmos.shell import cli_skills, taught, teaching
+from llmos.shell import cli_skills, teaching
 from llmos.shell.cli import main, run_app
 from llmos.shell.teaching import Lesson
 from llmos.tools.registry import load_tools
@@ -157,7 +157,7 @@ def do(shop: Server, task: str, person: Person) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         parts = Parts(tools=list(load_tools().values()), approver=person)
         async with Kernel(engine=ScriptedEngine([]), parts=parts) as kernel:
-            job = taught.again(Browse(task=task, allow=(origin(shop),)), skill)
+            job = again(Browse(task=task, allow=(origin(shop),)), skill)
             running = await kernel.spawn(work, task, job.inputs, words=job.words)
             result: dict[str, Any] = await running.result()
             return result
@@ -189,12 +189,12 @@ def test_what_was_shown_is_kept_in_a_file_and_in_memory_and_can_be_forgotten(
         ("taught order-tea", "order-tea", "user")
     ]
     memory.close()
-    found = taught.taught_for("Order 7 packets of Ceylon", url=shop.url("/"))
+    found = taught_for("Order 7 packets of Ceylon", url=shop.url("/"))
     assert found is not None
     assert {name: said.text for name, said in found.fit.values.items()} == {"amount": "7", "name": "Ceylon"}
     job = Browse(task="Order 7 packets of Ceylon")
-    assert isinstance(taught.as_taught(job, MemoryOptions()), taught.Again)
-    assert taught.as_taught(Browse(task="Read the news"), MemoryOptions()) == Browse(task="Read the news")
+    assert as_taught(job, MemoryOptions()).skill["name"] == "order-tea"
+    assert as_taught(Browse(task="Read the news"), MemoryOptions()) == Browse(task="Read the news")
     capsys.readouterr()
     assert command("skill", "list", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
@@ -251,7 +251,7 @@ def test_what_the_words_do_not_say_is_asked_for(home: Path, shop: Server, shown:
 def test_a_skill_is_not_done_on_another_origin(home: Path, shop: Server, shown: str) -> None:
     keep(shown, shop)
     with pytest.raises(ConfigError, match="not done on"):
-        taught.again(Browse(task=TASK, url="http://evil.test/"), skills.load("order-tea"))
+        again(Browse(task=TASK, url="http://evil.test/"), skills.load("order-tea"))
 
 
 def test_what_was_typed_counts_as_the_users_words_but_for_addresses() -> None:
@@ -261,7 +261,7 @@ def test_what_was_typed_counts_as_the_users_words_but_for_addresses() -> None:
     skill = skills.Skill(
         name="a", task="t", url="http://a.test/", steps=steps, parameters=(skills.Parameter(name="who"),)
     )
-    job = taught.again(Browse(task="do it"), skill)
+    job = again(Browse(task="do it"), skill)
     assert job.words == ("do it", "open http://a.test/", "Berlin")
     assert job.inputs["skill"]["name"] == "a"
 

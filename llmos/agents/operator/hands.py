@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from llmos.agents.operator import preferring
 from llmos.agents.operator.page import Page, Part, origin_of, read_page
 from llmos.errors import BadArguments, RunError
 from llmos.kernel.calls import Provenance, Result
@@ -98,6 +99,7 @@ class Hands:
         page: As it was left.
         steps: How many actions were taken, and how many may be.
         done: What was done, in words.
+        choices: What was chosen, by the list or group that it was chosen for (see `preferring`).
     """
 
     process: Process
@@ -105,6 +107,7 @@ class Hands:
     steps: int = 0
     most: int = 40
     done: list[str] = field(default_factory=list[str])
+    choices: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     _seen: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
 
     async def open(self, url: str, **options: Any) -> Done:  # noqa: ANN401  # what browser_open takes besides
@@ -156,9 +159,15 @@ class Hands:
                 known = {}
             case "click":
                 known = {}
+        before = self.page
         done = await self._call(f"browser_{move.action}", arguments, move.title, known)
         if done.reason == "commit" and commit:
             return await self._commit(move, done)
+        if done.ok and part is not None and move.action in ("select", "click"):
+            options = (move.options or (move.text,)) if move.action == "select" else ()
+            if (made := preferring.choice(part, options, before, self.page)) is not None:
+                others = self.choices.get(made.name, ()) if made.several else ()
+                self.choices[made.name] = tuple(dict.fromkeys((*others, made.value)))
         return done
 
     async def _commit(self, move: Move, refused: Done) -> Done:

@@ -20,6 +20,9 @@ Act = Literal[
 ]  # fmt: skip
 
 _STARTERS = frozenset({"and", "then", "please", "also", "now", "next", "finally", "first", "afterwards", "just", "&"})
+_IN_ORDER = frozenset({"then", "afterwards", "finally"})
+"""After these any word begins the next step, also one that is no verb here: `then place the order`."""
+
 _INTO = frozenset({"use", "using", "expand", "go", "navigate", "switch", "scroll", "open", "search", "try", "browse"})
 """Verbs after which `to` goes on with the task, in place of saying what a control is for."""
 
@@ -132,7 +135,8 @@ def _clauses(masked: str) -> list[_Clause]:
     known, words = lexicon(), words_of(masked)
     found: list[_Clause] = []
     for place, word in enumerate(words):
-        kind, by = _kind(word.text), False
+        in_order = bool(found) and words[place - 1].text in _IN_ORDER and word.text not in known.stop
+        kind, by = _kind(word.text) or ("named" if in_order and word.text.isalpha() else ""), False
         if not kind or not (starts := _starts(masked, words, place, found)):
             continue
         following = words[place + 1] if place + 1 < len(words) else None
@@ -145,7 +149,10 @@ def _clauses(masked: str) -> list[_Clause]:
         if found:
             last = found[-1]
             found[-1] = replace(last, end=_trimmed(masked, last.begin, start))
-        found.append(_Clause(kind, word.text, start, word.end, len(masked), by))
+        begin = word.end
+        if word.text in ("fill", "filling") and following is not None and following.text in ("in", "out", "up"):
+            begin = following.end
+        found.append(_Clause(kind, word.text, start, begin, len(masked), by))
     if found:
         found[-1] = replace(found[-1], end=_trimmed(masked, found[-1].begin, len(masked)))
     return found
@@ -174,6 +181,8 @@ def _starts(masked: str, words: Sequence[Word], place: int, found: Sequence[_Cla
         return "start"
     if before == "by":
         return "by" if found else ""
+    if HIDDEN in gap and not found:  # after an address or a name in quotes that says where
+        return "start"
     if before in _STARTERS and not bare:
         return "start"
     if before in _STARTERS and bare:

@@ -22,17 +22,15 @@ from llmos.agents.operator.locating import Located, locate
 from llmos.agents.operator.page import Page, Part, origin_of
 from llmos.agents.operator.phrases import Said
 from llmos.agents.operator.skills import Skill, Step, fill, holes, says
-from llmos.errors import NobodyThere, RunError
+from llmos.errors import LoopDetected, NobodyThere, RunError
 from llmos.kernel.process import Process
 
 ATTEMPTS = 3
 """How often a step is tried where its control was not reached."""
 
-PATIENCE = 8
-"""How often a page is looked at again while a step's control is not there."""
-
-WAIT = 0.25
-"""Seconds between two looks."""
+PAUSES = (0.15, 0.3, 0.6, 1.0)
+"""Seconds before each further look at a page that is not ready. More looks at a page that stays as it is would be taken
+for going round in circles."""
 
 SAID = 0.5
 """From this fit on the words are believed to say the values; with less, they are asked for."""
@@ -164,11 +162,9 @@ class Replay:
         """
         free = "{" in taught.name and not taught.beside
         located = locate(self.page, step, self.task, free=free)
-        for _ in range(PATIENCE):
-            if located.part is not None:
+        for pause in PAUSES:
+            if located.part is not None or not await self._looked_again(pause):
                 break
-            await self.wait(WAIT)
-            await self.hands.look()
             again = locate(self.page, step, self.task, free=free)
             if again == located and again.candidates:
                 break  # it stays as it is: who chooses has something to choose from
@@ -180,6 +176,15 @@ class Replay:
             self._note(number, by)
             return located.part, by
         return await self._chosen(number, step, located)
+
+    async def _looked_again(self, pause: float) -> bool:
+        """See the page anew after a pause; False where it was as it is for too long."""
+        await self.wait(pause)
+        try:
+            await self.hands.look()
+        except LoopDetected:
+            return False
+        return True
 
     async def _chosen(self, number: int, step: Step, located: Located) -> tuple[Part, Found]:
         if not located.candidates:
@@ -226,11 +231,9 @@ class Replay:
     async def _verify(self, number: int, taught: Step, step: Step, move: Move, before: Page, by: Found) -> None:
         """See whether an action had its effect; only then a step that was found in another way is mended."""
         seen = _shown(step, move, before, self.page)
-        for _ in range(PATIENCE // 2):
-            if seen:
+        for pause in PAUSES[:3]:
+            if seen or not await self._looked_again(pause):
                 break
-            await self.wait(WAIT)
-            await self.hands.look()
             seen = _shown(step, move, before, self.page)
         if not seen and step.expects in ("value", "chosen", "unchosen") and move.part is not None:
             now = self.page.parts.get(move.part.ref)

@@ -6,6 +6,7 @@ Those that need a process or a branch get it when they are made, and act by its 
 from llmos.agents.verifiers.agreement import consistent
 from llmos.agents.verifiers.figures import recomputed
 from llmos.agents.verifiers.judging import judge
+from llmos.agents.verifiers.pages import page_shows
 from llmos.agents.verifiers.people import human
 from llmos.agents.verifiers.plain import predicate, schema
 from llmos.agents.verifiers.quotes import quotes_found
@@ -20,6 +21,7 @@ __all__ = [
     "judge",
     "named",
     "names",
+    "page_shows",
     "predicate",
     "quotes_found",
     "recomputed",

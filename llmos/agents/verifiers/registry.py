@@ -17,6 +17,7 @@ from llmos.agents.verifiers.agreement import KEYS, consistent
 from llmos.agents.verifiers.common import brief, text_of
 from llmos.agents.verifiers.figures import recomputed
 from llmos.agents.verifiers.judging import judge
+from llmos.agents.verifiers.pages import page_shows
 from llmos.agents.verifiers.people import human
 from llmos.agents.verifiers.plain import predicate, schema
 from llmos.agents.verifiers.quotes import quotes_found
@@ -109,6 +110,17 @@ class TableArguments(_Arguments):
     """The figures that the analyst took from a table are right."""
 
 
+class PageArguments(_Arguments):
+    """The web page on which the operator ended is the right one, says something, or its fields hold something."""
+
+    url: Annotated[str, Field(max_length=2_000, description="its address, or what stands in it after the host")] = ""
+    texts: Annotated[tuple[Short, ...], Field(max_length=20, description="all of these stand on it")] = ()
+    lacks: Annotated[tuple[Short, ...], Field(max_length=20, description="none of these stands on it")] = ()
+    fields_: Annotated[
+        dict[Short, Short], Field(alias="fields", max_length=20, description="what fields hold, by their names")
+    ] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class _Named:
     arguments: type[_Arguments]
@@ -169,6 +181,10 @@ def _table(process: Branch, _: TableArguments) -> Verifier[Any]:
     return table_again(process)
 
 
+def _page(_: Branch, given: PageArguments) -> Verifier[Any]:
+    return page_shows(url=given.url, texts=given.texts, lacks=given.lacks, fields=given.fields_)
+
+
 _VERIFIERS: Mapping[str, _Named] = {
     "schema": _Named(SchemaArguments, _schema),
     "predicate": _Named(PredicateArguments, _predicate),
@@ -179,6 +195,7 @@ _VERIFIERS: Mapping[str, _Named] = {
     "judge": _Named(JudgeArguments, _judge),
     "human": _Named(HumanArguments, _human),
     "table_again": _Named(TableArguments, _table),
+    "page_shows": _Named(PageArguments, _page),
 }
 
 

@@ -12,25 +12,26 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from llmos.agents.operator import extracting
+from llmos.agents.operator import asserting, extracting
 from llmos.agents.operator.hands import TOOLS, Done, Hands, Stuck
 from llmos.agents.operator.instructions import Goal, read
-from llmos.agents.operator.page import Page, plain
+from llmos.agents.operator.page import Page, origin_of, plain
 from llmos.agents.operator.phrases import Target
-from llmos.agents.operator.replaying import NotReplayed, Replay, replayed
+from llmos.agents.operator.replaying import PAUSES, NotReplayed, Replay, replayed
 from llmos.agents.operator.skills import Skill, data_of, mended
 from llmos.agents.operator.skills import read as read_skill
 from llmos.agents.operator.work import NotDone, Work
+from llmos.agents.plan import Check
 from llmos.agents.report import Report, ReportOutcome, Source
 from llmos.agents.spans import of_kind
+from llmos.agents.verifiers.pages import MOST_SAID, page_shows
 from llmos.agents.workers.reporting import as_json, task_id_of
 from llmos.agents.workers.worker import Worker
-from llmos.errors import BadArguments, Denied
+from llmos.errors import BadArguments, Denied, LoopDetected
 from llmos.kernel.entry import Profile
 from llmos.kernel.process import Process
 
 MAX_STEPS = 40
-_TEXT = 4_000
 
 
 class Given(BaseModel):
@@ -74,8 +75,8 @@ async def work(process: Process, task: str, inputs: dict[str, Any] | None = None
 
     Returns:
         A `Report`; its value has the `url` and `title` of the last page, the `steps` that were taken, what the page
-        `says` and its `fields` hold at the end, and `output` with `sources` (ref, place, value) for each field that was
-        asked for.
+        `says` and its `fields` hold at the end, the `choices` that were made, and `output` with `sources` (ref, place,
+        value) for each field that was asked for.
     """
     try:
         given = Given.model_validate(inputs or {})
@@ -101,6 +102,8 @@ class _Run:
                 await self._do_again(self.skill)
             else:
                 await self.work.do(await self._begin())
+            self._see_that_it_came_there()
+            await self._see_what_must_hold()
             self._extract()
         except (NotDone, NotReplayed, Stuck, Denied) as error:
             problem = " ".join(filter(None, (error.message, error.hint)))
@@ -115,8 +118,9 @@ class _Run:
         Raises:
             NotDone: There is no page, or the words say nothing that can be done.
         """
-        goals = list(read(self.task))
-        said = of_kind(self.task, "url")
+        words = asserting.without(self.task)
+        goals = list(read(words))
+        said = of_kind(words, "url")
         url = self.given.url or (said[0].text if said else "")
         done = await self._opened(url)
         if not done.ok:
@@ -141,6 +145,43 @@ class _Run:
         self.work.notes += self.again.notes
         self.work.confidence = self.again.confidence
         self.work.unsure = self.again.unsure
+
+    def _see_that_it_came_there(self) -> None:
+        """Look whether the page that it ended on is one: where a wall was in the way, a notice is all that came.
+
+        Raises:
+            NotDone: It was blocked.
+        """
+        page = self.hands.page
+        blocked = [one for one in page.notices if one.startswith(f"{origin_of(page.url)} was blocked")]
+        if blocked:
+            raise NotDone(" ".join(blocked))
+
+    async def _see_what_must_hold(self) -> None:
+        """Look whether the page shows in the end what the words say it must; one that is not ready yet is waited for.
+
+        Raises:
+            NotDone: It does not.
+        """
+        wanted = asserting.stated(self.task)
+        if not wanted:
+            return
+        holds = page_shows(**wanted)
+        verdict = await holds(self._value(self.hands.page))
+        for pause in PAUSES:
+            if verdict.outcome != "fail":
+                break
+            await self.process.sleep(pause)
+            try:
+                await self.hands.look()
+            except LoopDetected:  # it stays as it is
+                break
+            verdict = await holds(self._value(self.hands.page))
+        if verdict.outcome == "fail":
+            raise NotDone(" ".join(verdict.reasons))
+        if not verdict.passed:
+            self.work.unsure = True
+            self.work.notes += verdict.reasons
 
     async def _opened(self, url: str) -> Done:
         if not url:
@@ -181,7 +222,8 @@ class _Run:
         }
         value: dict[str, Any] = {
             "url": page.url, "title": page.title, "steps": list(self.hands.done), "fields": fields,
-            "says": "\n".join(one.text for one in page.texts)[:_TEXT],
+            "says": "\n".join(one.text for one in page.texts)[:MOST_SAID],
+            "choices": {name: list(chosen) for name, chosen in self.hands.choices.items()},
         }  # fmt: skip
         if self.skill is not None and self.again is not None:
             steps = data_of(mended(self.skill, self.again.healed))["steps"]
@@ -212,6 +254,12 @@ def _place(page: Page, found: extracting.Found) -> str:
     return f"{page.url}#{found.ref}" if found.ref else page.url
 
 
+def check_for(task: str) -> Check | None:
+    """A plan's check: that the last page shows what the words say it must; none where they say nothing of it."""
+    wanted = asserting.stated(task)
+    return Check(verifier="page_shows", arguments=dict(wanted)) if wanted else None
+
+
 operator = Worker(
     name="operator",
     code=work,
@@ -219,4 +267,5 @@ operator = Worker(
     examples=("Fill in the form on https://example.org/join", "Log in to the shop and download the last invoice"),
     effects=("external", "irreversible"),
     profile=Profile(tools=TOOLS),
+    check_of=check_for,
 )

@@ -1,8 +1,9 @@
 // Where to click an element so that the click reaches it and nothing inside it that does something else.
 //
-// Called by hands.py with the element. `avoid` are rectangles (left, top, width, height, from the element's corner) of
+// Called by acting.py with the element. `avoid` are rectangles (left, top, width, height, from the element's corner) of
 // other things that can be clicked; `limit` is how many milliseconds it may wait for what is disabled, covered or hidden.
-// Answers {state, x, y, by}: the point in the element's padding box, or what is in the way.
+// Answers {state, x, y, middle, by}: the point in the element's padding box, whether it is where Playwright would click
+// by itself, or what is in the way.
 async (element, { avoid, limit }) => {
   const ACTIVE =
     "a[href],button,input,select,textarea,summary,label,[onclick],[contenteditable=''],[contenteditable=true]," +
@@ -53,23 +54,36 @@ async (element, { avoid, limit }) => {
     if (!element.isConnected) return { state: "gone" };
     if (element.matches(":disabled") || element.closest("[aria-disabled=true]")) return { state: "disabled" };
     const style = getComputedStyle(element);
-    let rects = [...element.getClientRects()].filter((rect) => rect.width > 0 && rect.height > 0);
+    let rects = shown();
     if (!rects.length || style.visibility !== "visible") {
       return element.labels && element.labels.length ? { state: "label" } : { state: "hidden" };
     }
-    const middle = (rect) => [rect.left + rect.width / 2, rect.top + rect.height / 2];
-    const [mx, my] = middle(rects[0]);
-    if (mx < 0 || my < 0 || mx >= innerWidth || my >= innerHeight) {
-      element.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
-      rects = [...element.getClientRects()].filter((rect) => rect.width > 0 && rect.height > 0);
+    let seen = free(rects);
+    // boxes that scroll hide what is in them, and what is fixed lies over the rest
+    for (const block of ["nearest", "center"]) {
+      if (seen.state === "ready" || seen.state === "label") return seen;
+      element.scrollIntoView({ block, inline: block, behavior: "instant" });
+      rects = shown();
+      if (rects.length) seen = free(rects);
     }
+    return seen;
+  };
+
+  const shown = () => [...element.getClientRects()].filter((rect) => rect.width > 0 && rect.height > 0);
+
+  // a point of the element that is its own and in the window, or what is in the way
+  const free = (rects) => {
     const box = element.getBoundingClientRect();
-    const free = (x, y) =>
+    const alone = (x, y) =>
       !avoid.some(([l, t, w, h]) => x >= box.left + l && x < box.left + l + w && y >= box.top + t && y < box.top + t + h);
     let cover = null;
     let second = null;
+    let first = true;
+    const whole = (rect) => rect.left >= 0 && rect.top >= 0 && rect.right <= innerWidth && rect.bottom <= innerHeight;
     for (const rect of rects.slice(0, 4)) {
       for (const [x, y] of points(rect)) {
+        const middle = first && !avoid.length && whole(rect);
+        first = false;
         if (x < 0 || y < 0 || x >= innerWidth || y >= innerHeight) continue;
         const hit = under(x, y);
         if (!hit) continue;
@@ -79,7 +93,8 @@ async (element, { avoid, limit }) => {
         }
         if (!own(hit)) continue;
         const found = { state: "ready", x: x - box.left - element.clientLeft, y: y - box.top - element.clientTop };
-        if (free(x, y)) return found;
+        found.middle = middle;
+        if (alone(x, y)) return found;
         second = second || found;
       }
     }

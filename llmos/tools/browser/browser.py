@@ -113,7 +113,11 @@ class Browser:
 
         proxy: ProxySettings | None = None
         if way is not None:
-            proxy = {"server": way.server, "username": way.user, "password": way.password}
+            proxy = {"server": way.server}
+            if (
+                options.logins
+            ):  # else `Context` shows them once: Playwright stops each request for them, and no cache is used
+                proxy |= {"username": way.user, "password": way.password}
         logins: list[HttpCredentials] = [
             {"origin": one.origin, "username": one.user, "password": one.password} for one in options.logins
         ]

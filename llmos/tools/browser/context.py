@@ -17,6 +17,7 @@ from llmos.tools.browser.downloads import DevTools, Downloads
 from llmos.tools.browser.elements import Observation
 from llmos.tools.browser.eyes import Eyes
 from llmos.tools.browser.options import Ground, Options, Way
+from llmos.tools.browser.proxy import HELLO
 from llmos.tools.browser.settling import Deadline
 from llmos.tools.browser.tabs import Tab, Tabs
 
@@ -27,6 +28,9 @@ _CLOSE_SECONDS = 5.0
 _LOOKS = 3
 _LOST_SECONDS = 0.3
 _BLANK = "about:blank"
+_ADMIT_SECONDS = 5.0
+_GREET = """(url) => fetch(url, { mode: "no-cors", credentials: "include", cache: "no-store" })
+  .then(() => true, () => false)"""
 
 
 class Context:
@@ -198,10 +202,53 @@ class Context:
             tab = await self.tabs.open(self.playwright, number=number)
             if not self._watched:
                 self._watched = True
-                await self._watch_downloads(tab.page)
+                await asyncio.gather(self._watch_downloads(tab.page), self.admit(tab.page))
         except Error as error:
             raise failures.of_action(error.message, "A new tab") from error
         return tab
+
+    async def admit(self, page: Page) -> None:
+        """Have the browser show its credentials to the proxy once: it keeps them for all that this context asks for.
+
+        Raises:
+            BrowserError: `missing`: it does not.
+        """
+        if self._way is None or self._options.logins:  # with those, Playwright answers
+            return
+        way = self._way
+        session = await self.playwright.new_cdp_session(page)
+        protocol = cast("DevTools", session)
+        answers = set[asyncio.Future[Any]]()
+        challenges: list[object] = []
+
+        def answer(command: str, **given: object) -> None:
+            answers.add(asyncio.ensure_future(protocol.send(command, given)))
+
+        def go_on(event: dict[str, Any]) -> None:
+            answer("Fetch.continueRequest", requestId=event["requestId"])
+
+        def log_in(event: dict[str, Any]) -> None:
+            asked = event["authChallenge"]
+            challenges.append(asked)
+            if len(challenges) == 1 and asked.get("source") == "Proxy" and asked["origin"] == way.server:
+                login = {"response": "ProvideCredentials", "username": way.user, "password": way.password}
+            else:
+                login = {"response": "CancelAuth"}
+            answer("Fetch.continueWithAuth", requestId=event["requestId"], authChallengeResponse=login)
+
+        protocol.on("Fetch.requestPaused", go_on)
+        protocol.on("Fetch.authRequired", log_in)
+        try:
+            async with asyncio.timeout(_ADMIT_SECONDS):
+                await protocol.send("Fetch.enable", {"handleAuthRequests": True, "patterns": [{"urlPattern": HELLO}]})
+                known = bool(await page.evaluate(_GREET, HELLO)) and len(challenges) == 1
+                await asyncio.gather(*answers)
+                await protocol.send("Fetch.disable", {})
+                await session.detach()
+        except TimeoutError:
+            known = False
+        if not known:
+            raise BrowserError("The browser did not find its way to the network.", reason="missing", hint="Try again.")
 
     async def revive(self) -> None:
         """Bring back what crashed, at its last address.

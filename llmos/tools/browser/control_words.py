@@ -244,7 +244,11 @@ def stated(name: str, *, words: int) -> tuple[Kind | None, bool]:
             return kind, True
     if not short or _HARMLESS.match(_without_lead(text)):
         return None, False
-    return _verb(_without_lead(text), tokens), False
+    for part in (text, *text.split(" and ")[1:]):  # go on and send it
+        bare = _without_lead(part)
+        if not _HARMLESS.match(bare) and (kind := _verb(bare, part.split())) is not None:
+            return kind, False
+    return None, False
 
 
 def _verb(text: str, tokens: list[str]) -> Kind | None:

@@ -113,6 +113,9 @@ class _View:
     frames: Mapping[int, _View]
 
 
+_Early = dict["Frame", "asyncio.Task[_Look]"]
+
+
 class Eyes:
     """Sees the pages of one browser context.
 
@@ -127,6 +130,7 @@ class Eyes:
         self._documents: dict[str, _Document] = {}
         self._refs: dict[str, tuple[str, int]] = {}
         self._places: dict[Frame, tuple[str, int]] = {}
+        self._ways: dict[Frame, tuple[Clip, Dialogs]] = {}
         self._latest = 0
 
     @classmethod
@@ -157,11 +161,15 @@ class Eyes:
             BrowserError: `crashed`, `closed`, or `timeout` where the page's own script does not end.
         """
         told = list(notices)
+        early = self._look_early(page)
         try:
             async with asyncio.timeout(2 * LOOK_SECONDS):
-                view = await self._view(page.main_frame, (0, 0, None, None), (0.0, 0.0), "none", told)
+                view = await self._view(page.main_frame, (0, 0, None, None), (0.0, 0.0), "none", told, early)
         except TimeoutError:
             raise _busy(page.url) from None
+        finally:
+            for task in early.values():
+                task.cancel()
         self._forget(page, view)
         return self._observation(view, tab, tabs or {}, told)
 
@@ -251,11 +259,26 @@ class Eyes:
             if not failures.is_gone(error.message):
                 raise _trouble(error.message, f"the frame {frame.url!r}") from error
 
+    def _look_early(self, page: Page) -> _Early:
+        """Begin to look at frames that were seen before, all at once: most are where they were."""
+        early: _Early = {}
+        for frame, (clip, dialogs) in self._ways.items():
+            if frame.page == page and not frame.is_detached():
+                early[frame] = task = asyncio.ensure_future(self._look(frame, clip, dialogs))
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return early
+
+    async def _look(self, frame: Frame, clip: Clip, dialogs: Dialogs) -> _Look:
+        return cast("_Look", json.loads(await self._ask(frame, "look", clip, dialogs)))
+
     async def _view(
-        self, frame: Frame, clip: Clip, offset: tuple[float, float], dialogs: Dialogs, told: list[str]
+        self, frame: Frame, clip: Clip, offset: tuple[float, float], dialogs: Dialogs, told: list[str], early: _Early
     ) -> _View:
         """What a frame and those in it look like now."""
-        look = cast("_Look", json.loads(await self._ask(frame, "look", clip, dialogs)))
+        begun = early.get(frame) if self._ways.get(frame) == (clip, dialogs) else None
+        look = await (begun or self._look(frame, clip, dialogs))
+        if frame.parent_frame is not None:
+            self._ways[frame] = clip, dialogs
         document = self._documents.setdefault(look["id"], _Document(frame))
         document.frame = frame
         if look["cut"]:
@@ -263,14 +286,22 @@ class Eyes:
         views: dict[int, _View] = {}
         places = {place["number"]: place for place in look["frames"] if not place["inert"]}
         children = frame.child_frames if places else []
-        found = await asyncio.gather(*(self._child(child, look["id"], places, offset, told) for child in children))
+        found = await asyncio.gather(
+            *(self._child(child, look["id"], places, offset, told, early) for child in children)
+        )
         for number, view in found:
             if view:
                 views[number] = view
         return _View(document, look, offset, views)
 
     async def _child(
-        self, frame: Frame, around: str, places: Mapping[int, _Place], offset: tuple[float, float], told: list[str]
+        self,
+        frame: Frame,
+        around: str,
+        places: Mapping[int, _Place],
+        offset: tuple[float, float],
+        told: list[str],
+        early: _Early,
     ) -> tuple[int, _View | None]:
         """What a frame inside of another looks like; None where it is not to be seen, or does not answer."""
         try:
@@ -282,7 +313,7 @@ class Eyes:
                 clip = place["clip"]
                 inner = (offset[0] + place["left"], offset[1] + place["top"])
                 return number, await self._view(
-                    frame, (clip[0], clip[1], clip[2], clip[3]), inner, place["dialogs"], told
+                    frame, (clip[0], clip[1], clip[2], clip[3]), inner, place["dialogs"], told, early
                 )
         except TimeoutError:
             told.append(f"The frame {frame.url!r} did not answer and is left out.")
@@ -334,8 +365,9 @@ class Eyes:
         for key in gone:
             for ref in self._documents.pop(key).refs.values():
                 del self._refs[ref]
-        for frame in [frame for frame in self._places if frame.is_detached()]:
+        for frame in [frame for frame in self._places if frame.is_detached() or frame.page.is_closed()]:
             del self._places[frame]
+            self._ways.pop(frame, None)
 
     def _ref(self, view: _View, number: int) -> str:
         ref = view.document.refs.get(number)

@@ -41,6 +41,8 @@ from llmos.tools.browser.http1 import (
 from llmos.tools.browser.origins import Origin
 from llmos.tools.web import Resolver, resolve
 
+HELLO = "http://hello.invalid/"
+"""Answered by the proxy itself: with a request for this a browser learns to show its credentials."""
 MAX_CONNECTIONS = 512
 """Of one session."""
 MAX_BLOCKED = 50
@@ -312,6 +314,8 @@ class _Client:
             self._proxy._strangers.discard(self._task)  # pyright: ignore[reportPrivateUsage]
         if len(wall.tasks) > MAX_CONNECTIONS:
             return await self._answer(503, "Too many connections.", close=True)
+        if target == HELLO:
+            return await self._answer(200, "Known.", framing=framing)
         try:
             if method == "CONNECT":
                 await self._tunnel(wall, target)

@@ -29,7 +29,10 @@ from llmos.tools.browser.uploads import uploads
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, ElementHandle, Frame, Page, StorageState
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.4
+"""For the look after an action that took all of its time."""
+_SETTLING = 0.8
+"""The part of an action's time after which what it set off is not waited for any more, but looked at."""
 _PICTURE_SECONDS = 5.0
 _OPTION_ROLES = frozenset({"option", "menuitem", "menuitemradio", "menuitemcheckbox", "treeitem", "listitem"})
 _LISTED = 20
@@ -441,12 +444,13 @@ class Session:
             raise crash
         before = self.seen or await context.glance()
         was, downloads = Before.of(tab), context.downloads.begun
-        deadline = Deadline(self._options.patience)
+        patience = self._options.patience
+        deadline, rest, end = Deadline(patience), Deadline(_SETTLING * patience), Deadline(patience + _LOOK_SECONDS)
         self._tabs.accept = accept
         try:
             frame = await do(tab, deadline)
-            settled = settling.after_action(self._tabs, tab, was, frame, deadline)
-            await asyncio.gather(settled, *(self._check_receiver(tab, target) for target in clicked))
+            settled = settling.after_action(self._tabs, tab, was, frame, rest)
+            await asyncio.gather(settled, *(self._check_receiver(tab, target, deadline) for target in clicked))
         except BrowserError as error:
             if error.reason == "closed":
                 await context.tidy()
@@ -459,12 +463,16 @@ class Session:
             raise crash
         if context.downloads.begun > downloads and not await context.downloads.settled(settling.FETCH_SECONDS):
             context.notices.append("A download is under way.")
-        outcome = await self._outcome(before, clicked=clicked, seconds=max(deadline.left(), _LOOK_SECONDS))
-        if not outcome.changes:
+        if self._tabs.current.leaving is not None and _LOADING not in context.notices:
+            context.notices.append(_LOADING)
+        outcome = await self._outcome(before, clicked=clicked, seconds=max(end.left(), _LOOK_SECONDS))
+        if not outcome.changes and not rest.passed:
             # give it a moment more
-            await settling.change(frame, settling.LATE_SECONDS)
-            await settling.after_action(self._tabs, tab, was, frame, Deadline(self._options.patience))
-            outcome = await self._outcome(before, clicked=clicked)
+            await settling.change(frame, rest.left(settling.LATE_SECONDS))
+            await settling.after_action(self._tabs, tab, was, frame, rest)
+            if self._tabs.current.leaving is not None:
+                context.notices.append(_LOADING)
+            outcome = await self._outcome(before, clicked=clicked, seconds=max(end.left(), _LOOK_SECONDS))
         if was.moved(tab) or self._tabs.current is not tab:
             await context.remember(whole=bool(self._options.profile))
         return outcome
@@ -492,18 +500,19 @@ class Session:
     def _frame_of(self, tab: Tab, ref: str) -> Frame:
         return self.eyes.frame(ref) or tab.page.main_frame
 
-    async def _check_receiver(self, tab: Tab, target: Target) -> None:
+    async def _check_receiver(self, tab: Tab, target: Target, deadline: Deadline) -> None:
         """The click reached the element that was meant, or something inside it."""
         from playwright.async_api import Error
 
         try:
-            reached = await self.eyes.receivers(tab.page)
-            if not reached or target.element.ref in reached:
-                return
-            if await acting.labels(target, await self.eyes.handle(tab.page, reached[0])):
-                return
-        except (Error, BrowserError):
-            return  # the page has changed since, or is another: there is nothing to compare
+            async with asyncio.timeout(deadline.left()):
+                reached = await self.eyes.receivers(tab.page)
+                if not reached or target.element.ref in reached:
+                    return
+                if await acting.labels(target, await self.eyes.handle(tab.page, reached[0])):
+                    return
+        except (Error, BrowserError, TimeoutError):
+            return  # the page has changed since, is busy or another one: there is nothing to compare
         raise failures.covered(target.name, f"{reached[0]}, which came in its place and got the click,")
 
     async def _fill(self, tab: Tab, ref: str, text: str, deadline: Deadline) -> Target:
@@ -555,6 +564,12 @@ class Session:
             raise failures.of_navigation(error.message, address) from error
         if response is None:
             return
+        if response.status == 403 and (refused := self._context.refused()):
+            # a page of the proxy's own; what was refused besides is another page's
+            origin = f"{origins.origin_or_none(response.url)} "
+            if any(one.startswith(origin) for one in refused):
+                raise BrowserError(f"{address!r} was not opened. {' '.join(refused)}", reason="blocked")
+            self._context.notices += refused
         if response.status == 401:
             self._context.notices.append("The server asks for a name and a password (HTTP authentication).")
         elif response.status >= 400:

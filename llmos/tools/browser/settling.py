@@ -145,8 +145,11 @@ async def loaded(tab: Tab, deadline: Deadline) -> bool:
     with contextlib.suppress(Error):  # images and the like may take longer
         await tab.page.wait_for_load_state("load", timeout=deadline.left(LOAD_SECONDS) * 1000)
     await quiet(tab.page.main_frame)
-    with contextlib.suppress(Error):
-        while not deadline.passed and not tab.crashed and await tab.page.main_frame.evaluate(_EMPTY):
+    with contextlib.suppress(Error, TimeoutError):  # busy scripts: what is there is looked at
+        while not deadline.passed and not tab.crashed:
+            async with asyncio.timeout(deadline.left(_SLACK)):
+                if not await tab.page.main_frame.evaluate(_EMPTY):
+                    break
             # scripts have not written the page yet
             if not await change(tab.page.main_frame, deadline.left(LATE_SECONDS)) and not tab.fetches:
                 break

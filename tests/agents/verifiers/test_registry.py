@@ -26,6 +26,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "judge": {"criterion": "It is good.", "examples": [["a", "b", True]]},
     "human": {},
     "table_again": {},
+    "page_shows": {"url": "/thanks", "texts": ["Thank you"], "fields": {"Name": "Ann"}},
 }
 
 BAD: list[tuple[str, dict[str, Any]]] = [
@@ -48,6 +49,10 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("judge", {}),
     ("judge", {"criterion": "x" * 1000}),
     ("human", {"question": ""}),
+    ("page_shows", {}),
+    ("page_shows", {"texts": "Thank you"}),
+    ("page_shows", {"fields": {"Name": ""}}),
+    ("page_shows", {"script": "() => true"}),
 ]
 
 

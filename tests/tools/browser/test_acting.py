@@ -291,6 +291,27 @@ async def test_a_box_in_a_page_that_does_not_scroll_is_scrolled(web: Surf) -> No
     assert await value_of(session, "() => box.scrollTop > 1000")
 
 
+async def test_what_a_box_that_scrolls_hides_is_clicked(web: Surf) -> None:
+    session = await web.show(
+        "<div style='height:100px;width:200px;overflow:auto'><div style='height:400px'>tall</div>"
+        "<button onclick=\"document.title = 'clicked'\">Deep</button></div>"
+    )
+    outcome = await session.click(ref(session, "Deep"))
+    assert outcome.after.title == "clicked"
+
+
+async def test_what_lies_under_a_fixed_bar_is_scrolled_out_from_there(web: Surf) -> None:
+    session = await web.show(
+        "<style>body { margin: 0 } #bar { position: fixed; top: 0; width: 100%; height: 90px; background: tan }</style>"
+        "<div id=bar>Bar</div>"
+        "<div style='height:300px'></div><button onclick=\"document.title = 'clicked'\">Low</button>"
+        "<div style='height:3000px'></div>"
+    )
+    await value_of(session, "() => scrollTo(0, 280)")
+    outcome = await session.click(ref(session, "Low"))
+    assert outcome.after.title == "clicked"
+
+
 def test_elements_inside_of_another_are_found_by_their_boxes() -> None:
     card = Element(ref="e1", role="button", name="Card", box=(10, 10, 100, 100))
     button = Element(ref="e2", role="button", name="Delete", box=(20, 30, 40, 10))

@@ -50,6 +50,7 @@ COMMITS = [
     *("Delete account", "Delete message", "Yes, delete it", "Delete permanently", "\U0001f5d1 Delete", "Empty trash"),
     *("Erase all", "Cancel subscription", "Cancel order", "Close account", "Remove user", "Remove this file"),
     *("Transfer", "Transfer funds", "Send money", "Wire $500", "Withdraw", "Invite", "Submit application"),
+    *("Continue and send", "Save and publish", "Review and pay"),
     *("Confirm transfer", "Sign contract", "Place bid", "Confirm booking", "Buy 2 tickets"),
     *("Zahlungspflichtig bestellen", "Jetzt kaufen", "Kostenpflichtig bestellen", "Bestellung abschicken", "Bezahlen"),
     *("Jetzt bezahlen", "Nachricht senden", "Absenden", "Abschicken", "Ver\u00f6ffentlichen", "L\u00f6schen"),
