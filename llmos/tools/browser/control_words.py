@@ -246,8 +246,9 @@ def stated(name: str, *, words: int) -> tuple[Kind | None, bool]:
         return None, False
     for part in (text, *text.split(" and ")[1:]):  # go on and send it
         bare = _without_lead(part)
-        if not _HARMLESS.match(bare) and (kind := _verb(bare, part.split())) is not None:
-            return kind, False
+        found = None if _HARMLESS.match(bare) else _verb(bare, part.split())
+        if found is not None:
+            return found, False
     return None, False
 
 
