@@ -305,7 +305,7 @@ def account_for(
     from llmos.runs import look
     from llmos.tools.browser.evidence import Account, write_report
 
-    evidence = folder / "runs" / pid / EVIDENCE / pid
+    evidence = evidence_of(folder, pid)
     if not evidence.is_dir():
         return None
     _, records = look(folder, pid)
@@ -320,6 +320,15 @@ def account_for(
         run=pid,
     )
     return write_report(evidence, account)
+
+
+def evidence_of(folder: Path, pid: str) -> Path:
+    """The folder with a run's steps and pictures; there may be none yet.
+
+    Args:
+        folder: The data folder.
+    """
+    return folder / "runs" / pid / EVIDENCE / pid
 
 
 def questions_of(records: Sequence[Record]) -> list[Question]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llmos.boot import Kernel
-from llmos.browsing import Browse, account_for, as_taught, learn_from, problem_of, start
+from llmos.browsing import Browse, account_for, as_taught, evidence_of, learn_from, problem_of, start
 from llmos.config import Settings, data_dir
 from llmos.errors import Interrupted, LlmosError, StorageError
 from llmos.events import CallEnded
@@ -27,6 +27,7 @@ from llmos.shell.calls import cost_of, follow, one_line, result_text, work_line
 from llmos.shell.questions import put
 from llmos.shell.text import harmless
 from llmos.shell.working import Stop, chosen_tools, dim, used_by
+from llmos.tools.browser.evidence import steps_in
 
 _INTERRUPTED = 130
 _LINE = 160
@@ -62,7 +63,7 @@ async def _browse(job: Browse, settings: Settings, report: Path | None, *, as_js
         asks = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
         with approver.attached(put if asks else None):
             running = await start(kernel, job, level=settings.level)
-            show = _json_line if as_json else _Line(running, begun)
+            show = _json_line if as_json else StepLines(running, lambda line: waiting.say(dim(line)))
             stop = Stop(running)
             with stop.at_interrupts():
                 try:
@@ -98,23 +99,29 @@ async def _followed(running: Running, show: Callable[[RunEvent], None]) -> Mappi
     return found
 
 
-class _Line:
-    """A line on stderr for each step."""
+class StepLines:
+    """A line for each step of a run: what was done and what it changed, as the evidence has it.
 
-    def __init__(self, running: Running, begun: float) -> None:
-        self._running, self._begun = running, begun
+    Args:
+        running: The run.
+        say: Gets the lines.
+    """
+
+    def __init__(self, running: Running, say: Callable[[str], None]) -> None:
+        self._running, self._say, self._begun = running, say, time.monotonic()
+        self._told = 0
 
     def __call__(self, event: RunEvent) -> None:
-        line = step_line(event, self._running, time.monotonic() - self._begun)
-        if line:
-            waiting.say(dim(line))
-
-
-def step_line(event: RunEvent, running: Running, seconds: float) -> str:
-    """The line for a step that is over; empty for other events."""
-    if not isinstance(event, CallEnded) or event.call != "act":
-        return ""
-    return work_line(replace(event, title=one_line(event.title, _LINE)), cost_of(running, seconds))
+        """Say a step that is over; other events are none."""
+        if not isinstance(event, CallEnded) or event.call != "act":
+            return
+        title, detail = event.title, "" if event.detail.startswith("<page") else event.detail
+        steps = steps_in(evidence_of(data_dir(), self._running.pid))
+        if len(steps) > self._told:
+            self._told, step = len(steps), steps[-1]
+            title, detail = step.title, "; ".join(step.changes) or step.problem or "nothing changed"
+        shown = replace(event, title=one_line(harmless(title), _LINE), detail=one_line(harmless(detail), _LINE))
+        self._say(work_line(shown, cost_of(self._running, time.monotonic() - self._begun)))
 
 
 def _json_line(event: RunEvent) -> None:

@@ -5,7 +5,6 @@ Knows what it does, not where it is shown.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,30 +29,32 @@ _USAGE = "/browse https://example.org click “More information”"
 async def _browse(shell: Shell, argument: str) -> None:
     from llmos.browsing import Browse, account_for, as_taught, learn_from, start
     from llmos.config import data_dir
-    from llmos.shell.browsing import step_line
+    from llmos.shell.browsing import StepLines
     from llmos.shell.calls import follow, result_text
 
     url, _, task = argument.strip().partition(" ")
     if not task.strip() or not url.startswith(("http://", "https://")):
         raise LlmosError("Where, and what is to be done there?", hint=_USAGE)
-    session, begun = shell.session, time.monotonic()
+    session = shell.session
     job = as_taught(Browse(task=task.strip(), url=url), session.settings.memory)
     if job.skill:
         shell.screen.say(f"as you showed it: {job.skill['name']}")
     async with shell.screen.answer() as view:
         with session.approver.attached(view.ask):
             running = await start(session.kernel, job, level=session.settings.level)
+            show = StepLines(running, view.note)
             async for event in follow(running):
-                if line := step_line(event, running, time.monotonic() - begun):
-                    view.note(line)
+                show(event)
             found: Mapping[str, Any] = await running.result()
     try:
         learn_from(found, job, session.knowing.memory, running.pid)
     except LlmosError as error:
         shell.screen.warn(f"what this run has shown can't be kept: {error.message}")
     report = account_for(data_dir(), running.pid, job.task, found)
-    shell.screen.say(result_text(found) or "nothing was done")
+    said = result_text(found) or "nothing was done"
+    shell.screen.say(said)
     for reason in found["reasons"]:
-        shell.screen.warn(reason)
+        if reason not in said:
+            shell.screen.warn(reason)
     if report is not None:
         shell.screen.say(f"report: {report}")
