@@ -200,10 +200,10 @@ def _environment() -> dict[str, str | float | bool]:
 
 def _launch_hint(message: str, *, headed: bool) -> str:
     lowered = message.lower()
-    if "sandbox" in lowered:
-        return "This system does not let it make its sandbox: allow unprivileged user namespaces."
     if headed and ("display" in lowered or "x server" in lowered):
-        return "There is no screen: leave --headed out."
+        return "There is no screen to show a window on: work without a window, or where there is a screen."
+    if "no usable sandbox" in lowered:
+        return "This system does not let it make its sandbox: allow unprivileged user namespaces."
     return f"Run `llmos doctor`, or name another browser in {VARIABLE}."
 
 

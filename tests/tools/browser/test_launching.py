@@ -91,6 +91,18 @@ async def test_a_program_that_is_no_browser_is_a_typed_error(tmp_path: Path) -> 
     assert caught.value.reason == "missing"
 
 
+async def test_a_window_without_a_screen_is_an_error_that_says_so(
+    executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":4711")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    async with Browser(executable=executable, walled=False) as browser:
+        with pytest.raises(BrowserError) as caught:
+            await browser.open(Options(downloads=tmp_path, headed=True))
+    assert caught.value.reason == "missing"
+    assert "no screen" in caught.value.hint
+
+
 async def test_it_is_sandboxed_unless_root_and_sees_no_keys(
     executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
