@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from llmos.agents.operator import dates
 from llmos.agents.operator.hands import Move, Wants, spanned
-from llmos.agents.operator.instructions import Goal, Pair
+from llmos.agents.operator.instructions import Goal
 from llmos.agents.operator.lexicon import lexicon, means, words_of
 from llmos.agents.operator.matching import Match, Matcher, is_choice, option_of, strength
 from llmos.agents.operator.page import FIELDS, Page, Part
@@ -139,12 +139,6 @@ def fields(
         return match.weight + better
 
     return sorted((replace(one, weight=plainly(one)) for one in found), key=lambda one: -one.weight)
-
-
-def fill_moves(page: Page, task: str, pair: Pair, goal: Goal, *, used: frozenset[str] = frozenset()) -> list[Move]:
-    """Ways to put a value into the field that is meant."""
-    return [filling(one.part, pair.value, goal.change, one.weight)
-            for one in fields(page, task, pair.field, goal.context, used=used)]  # fmt: skip
 
 
 def filling(part: Part, value: Said, change: str = "", weight: float = 0.0) -> Move:

@@ -12,21 +12,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from llmos.config import data_dir
 from llmos.errors import BrowserError, LlmosError
 from llmos.kernel.protocols import Access
 from llmos.tools.browser import origins
-from llmos.tools.browser.browser import Browser
 from llmos.tools.browser.elements import Element, Observation, Outcome
 from llmos.tools.browser.evidence import Evidence
 from llmos.tools.browser.masking import Mask
 from llmos.tools.browser.options import Options
 from llmos.tools.browser.origins import Origin
-from llmos.tools.browser.profiles import Profiles
-from llmos.tools.browser.proxy import Proxy
-from llmos.tools.browser.session import Session
+
+if TYPE_CHECKING:
+    from llmos.tools.browser.browser import Browser
+    from llmos.tools.browser.proxy import Proxy
+    from llmos.tools.browser.session import Session
 
 IDLE_SECONDS = 600.0
 """A session that nobody uses for so long is closed."""
@@ -206,6 +208,11 @@ class Sessions:
             await self._end()
 
     async def _started(self) -> tuple[Browser, Proxy]:
+        # a start of llmos that browses nowhere does not pay for these
+        from llmos.tools.browser.browser import Browser
+        from llmos.tools.browser.profiles import Profiles
+        from llmos.tools.browser.proxy import Proxy
+
         if self._browser is None or self._proxy is None:
             proxy = Proxy()
             await proxy.start()
