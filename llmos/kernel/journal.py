@@ -63,10 +63,22 @@ class Journal:
             (folder / "journal.sqlite3").chmod(0o600)
             # what is forgotten leaves no trace on the disk, and its room is given back
             self._database.executescript("PRAGMA auto_vacuum=INCREMENTAL; PRAGMA secure_delete=ON;")
-            self._database.execute("PRAGMA journal_mode=WAL")
+            self._write_ahead()
             self._database.execute("PRAGMA wal_autocheckpoint=1000")
             self._check_version(self._database.execute("PRAGMA user_version").fetchone()[0])
             self._database.executescript(f"{SCHEMA}PRAGMA user_version={_VERSION};")
+
+    def _write_ahead(self) -> None:
+        """Turn the write-ahead log on; two that turn it on at once refuse each other without waiting."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def _check_version(self, version: int) -> None:
         if version in (0, _VERSION):

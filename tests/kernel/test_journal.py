@@ -232,3 +232,18 @@ def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     assert [len(journal.calls(name)) for name in ("one", "two", "three")] == [150, 150, 150]
     assert journal.audit() is None
+
+
+def test_many_that_open_a_new_journal_at_once_all_get_it(tmp_path: Path) -> None:
+    """Two that turn the write-ahead log on at the same moment refuse each other; about one round in fifty."""
+    code = (
+        "import sys, multiprocessing; from pathlib import Path; from llmos.kernel.journal import Journal\n"
+        "barrier = multiprocessing.Barrier(6)\n"
+        "def opens():\n"
+        "    for n in range(150):\n"
+        "        barrier.wait(30); Journal(Path(sys.argv[1]) / str(n)).close()\n"
+        "openers = [multiprocessing.get_context('fork').Process(target=opens) for _ in range(6)]\n"
+        "[opener.start() for opener in openers]; [opener.join() for opener in openers]\n"
+        "sys.exit(sum(opener.exitcode for opener in openers))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=90).returncode == 0
