@@ -63,6 +63,9 @@ class EngineOptions:
         kv_type: Number format of the KV cache; `q8_0` halves it.
         isolate: Run the engine in a child process, so that a crash of the native code costs a restart only.
         adapters: Name to path of LoRA adapters (GGUF) to have at hand.
+        microcode: What makes the model good at the kernel's own jobs: `on` is what was chosen for the model
+            (`llmos learn use`), `off` none; else the name of an adapter. With `adapters` at hand there is none: they
+            were made for the model as it is.
         input_price: What a million tokens of prompts cost at a remote engine, in whatever currency; 0 is free.
         output_price: What a million generated tokens cost there.
     """
@@ -73,6 +76,7 @@ class EngineOptions:
     kv_type: KvType | None = None
     isolate: bool = False
     adapters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType[str, str]({}))
+    microcode: str = "on"
     input_price: float = 0.0
     output_price: float = 0.0
 
@@ -224,6 +228,15 @@ def _tenant(value: object) -> str:
     return name
 
 
+def _microcode(value: object) -> str:
+    if isinstance(value, bool):  # TOML's true and false are meant
+        return "on" if value else "off"
+    name = _text(value).strip()
+    if not re.fullmatch(r"[\w.-]{1,64}", name):
+        raise ValueError
+    return name.lower() if name.lower() in ("on", "off") else name
+
+
 def _search(value: object) -> str:
     name = _text(value).strip()
     if name.startswith(("http://", "https://")):
@@ -262,6 +275,7 @@ SETTINGS: Mapping[str, Setting] = {
     "kv_type": Setting("engine", _one_of(*get_args(KvType)), "'f16' or 'q8_0'"),
     "isolate": Setting("engine", _yes_no, "true or false"),
     "adapters": Setting("engine", _paths, "a table of names and paths"),
+    "microcode": Setting("engine", _microcode, "'on', 'off' or the name of an adapter"),
     "input_price": Setting("engine", _number(0, 1e9), "a number from 0"),
     "output_price": Setting("engine", _number(0, 1e9), "a number from 0"),
     "runs.keep_days": Setting("runs", _integer(0), "a whole number of days; 0 is for ever"),

@@ -243,6 +243,25 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Microcode:
+    """An adapter for the kernel's own jobs, with which a model runs.
+
+    Attributes:
+        name: For people.
+        prompts: Of the forms of the prompts it was trained on.
+        temperatures: For each job, what divides log-probabilities to make them worth their number.
+        thresholds: By name, confidences from which on something is done.
+        adapter: What requests name to have it (`Generate.adapter`); empty where it is merged into the weights.
+    """
+
+    name: str
+    prompts: str = ""
+    temperatures: Mapping[str, float] = field(default_factory=dict[str, float])
+    thresholds: Mapping[str, float] = field(default_factory=dict[str, float])
+    adapter: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
     """What an engine is.
 
@@ -257,6 +276,7 @@ class EngineInfo:
         details: More facts for people, in the order to show them.
         parameters: Number of weights, 0 where unknown.
         input_price, output_price: What a million tokens of a prompt, and a million generated ones, cost; 0 is free.
+        microcode: What it runs with; None for none.
     """
 
     name: str
@@ -270,3 +290,4 @@ class EngineInfo:
     parameters: int = 0
     input_price: float = 0.0
     output_price: float = 0.0
+    microcode: Microcode | None = None

@@ -33,6 +33,7 @@ MESSAGES: tuple[type, ...] = (
     messages.Score,
     messages.ScoredChoice,
     messages.Scores,
+    messages.Microcode,
     messages.EngineInfo,
     events.Usage,
     events.Started,

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llmos.agents import answering, answers
+from llmos.agents import answering, answers, filling, jobs, microcode
 from llmos.agents.asking import few_shot, logs_of, shares_of
 from llmos.agents.citing import SOURCES, uncited
 from llmos.agents.grounding import Candidate, Grounded, Request
@@ -27,7 +27,7 @@ from llmos.errors import BadArguments, Denied, NobodyThere
 from llmos.kernel.calls import Provenance, Result
 from llmos.kernel.process import Process
 from llmos.kernel.protocols import Device
-from llmos.messages import Context, Message, Regex, Sampling, ToolCall
+from llmos.messages import Context, Message, Microcode, Regex, Sampling, ToolCall
 
 MAX_STEPS = 6
 """More steps than this are not begun."""
@@ -43,6 +43,15 @@ UNSURE = 0.5
 
 CLOSE = 1.0
 """Values whose weights are nearer than this are put to the model."""
+
+VERY_SURE = 0.99
+"""Above this microcode is not asked."""
+
+MICROCODE = 1.0
+"""What its log-probabilities weigh against the words' scores, which are natural logarithms, too."""
+
+UNCLEAR = 0.5
+"""From this share of `jobs.ASK` on, what is missing is asked for rather than looked for in the words."""
 
 MAX_ANSWER = 256
 MAX_TEXT = 400
@@ -82,7 +91,8 @@ async def assistant(
         await process.remember(task)
         return "I keep that in mind."
     skilled = await with_skills(process, instructions or prompts().chat, task, skills)
-    work = _Work(process, devices, process.context.messages, skilled, _reported(process, inputs or {}))
+    code = await microcode.forms(process)
+    work = _Work(process, devices, process.context.messages, skilled, code, _reported(process, inputs or {}))
     process.hear(Message("user", task))
     for step in steps(task, devices)[:MAX_STEPS]:
         if not await work.do(step):
@@ -122,10 +132,14 @@ class _Work:
     devices: Mapping[str, Device]
     before: tuple[Message, ...]
     skilled: Skilled
+    code: Microcode | None
     earlier: list[Earlier] = field(default_factory=list[Earlier])
     told: list[_Done] = field(default_factory=list[_Done])
+    done: list[jobs.Done] = field(default_factory=list[jobs.Done])
     asked: str = ""
     """The question that memory was asked last."""
+    unclear: bool = False
+    """The request does not say what the tool needs, as microcode finds."""
     absent: bool = False
     """There are documents, and the question's answer is not in them."""
 
@@ -174,8 +188,10 @@ class _Work:
 
     async def _choose(self, step: Request, choices: list[Scored]) -> Scored:
         """The tool for a step, or `ANSWER`: what the words say, and what the model says where they leave it open."""
+        if self.code is not None:
+            choices = await self._with_microcode(self.code, step, choices)
         shares = probabilities(choices)
-        if shares[0] < SURE:
+        if self.code is None and shares[0] < SURE:
             near = nearest(choices, shares)
             logs = await self._ask_model(step, near)
             weight = weights().get("model", 0.0)
@@ -188,6 +204,19 @@ class _Work:
         if best.name != ANSWER and self._changes(best.name) and shares[0] < UNSURE:
             return next(one for one in choices if one.name == ANSWER)
         return best
+
+    async def _with_microcode(self, code: Microcode, step: Request, choices: Sequence[Scored]) -> list[Scored]:
+        """The likeliest choices by the words, with what microcode says of them."""
+        if probabilities(choices)[0] >= VERY_SURE:
+            return list(choices)
+        near = [one for one in choices if one.name != ANSWER][: microcode.MOST_TOOLS]
+        specs = [self.devices[one.name].spec for one in near]
+        said = await microcode.choose(self.process, code, specs, step.words, self.done)
+        near += [one for one in choices if one.name == ANSWER]
+        self.unclear = said[jobs.ASK] >= UNCLEAR
+        logs = logs_of([said.get(one.name, 0.0) for one in near])
+        scored = [replace(one, score=one.score + MICROCODE * log) for one, log in zip(near, logs, strict=True)]
+        return sorted(scored, key=lambda one: (-one.score, one.name))
 
     def _changes(self, tool: str) -> bool:
         return self.devices[tool].traits.effect not in ("pure", "reads")
@@ -202,7 +231,7 @@ class _Work:
 
     async def _act(self, choice: Scored, step: Request) -> bool:
         device = self.devices[choice.name]
-        grounded = await self._complete(choice.name, choice.grounded, step)
+        grounded = await self._complete(choice.name, await self._read_out(choice, step), step)
         if grounded.missing:
             return await self._lacking(choice.name, grounded, step)
         arguments = {name: await self._pick(choice.name, name, found, step) for name, found in grounded.values.items()}
@@ -239,6 +268,7 @@ class _Work:
         for one in self.told:
             one.used = one.used or (bool(one.title) and one.title in means)
         self.earlier.append(Earlier(title, result.text, result.value, result.label))
+        self.done.append(jobs.Done(tool, {name: one.value for name, one in arguments.items()}, result.text))
         text = result.text
         if "path" in roles_of(device).values() and device.traits.effect == "reads":
             spoken = {str(one.value) for one in arguments.values()}
@@ -261,6 +291,17 @@ class _Work:
         return "\n".join(lines) + f"\n({', '.join(sorted(spoken))})"
 
     # -- arguments
+
+    async def _read_out(self, choice: Scored, step: Request) -> Grounded:
+        """What the words say of a tool's arguments, by the rules and by microcode."""
+        device = self.devices[choice.name]
+        roles = roles_of(device)
+        learnt = any(role in filling.LEARNT for role in roles.values())
+        unclear = self.unclear and bool(choice.grounded.missing)
+        if self.code is None or unclear or not (learnt or choice.grounded.missing):
+            return choice.grounded
+        filled = await microcode.fill(self.process, self.code, device.spec, step.words, self.done)
+        return filling.joined(device.spec, roles, choice.grounded, filled, step)
 
     async def _complete(self, tool: str, grounded: Grounded, step: Request) -> Grounded:
         """Look for what is missing: a file in a listing, a text that the model may write."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from llmos.agents import microcode
 from llmos.agents.answering import answer
 from llmos.agents.asking import few_shot, logs_of, shares_of
 from llmos.agents.calibration import Thresholds, decide
@@ -38,6 +39,9 @@ MANY = 16
 
 NEAR = 4
 """The model is asked about so many ways at most."""
+
+MICROCODE = 1.0
+"""What the log-probabilities of microcode weigh; those of a model without it weigh as `routes.json` says."""
 
 DEFAULT = "manager"
 """Who takes a task when nobody can say who should."""
@@ -180,15 +184,20 @@ async def _meanings(
 
 async def _with_model(process: Process, task: str, found: Sequence[Weighed]) -> list[Weighed]:
     """The ways once the model has chosen among those that are near; the others keep their shares."""
-    near = nearest(found)
+    near, known, code = nearest(found), weights(), await microcode.forms(process)
     titles = [one.way.title for one in near]
-    shares = await shares_of(
-        process, context_for([one.way for one in near]), own_words(task), titles, baseline=prompts().blank
-    )
+    if code is not None:
+        ways = {one.way.title: one.way.description for one in near}
+        said = await microcode.whom(process, code, ways, own_words(task))
+        shares, weight = [said[title] for title in titles], MICROCODE
+    else:
+        shares = await shares_of(
+            process, context_for([one.way for one in near]), own_words(task), titles, baseline=prompts().blank
+        )
+        weight = known.model
     logs = dict(zip(titles, logs_of(shares), strict=True))
-    known = weights()
     mean = sum(logs.values()) / len(logs)
-    scored = [replace(one, score=one.score + known.model * (logs.get(one.way.title, mean) - mean)) for one in found]
+    scored = [replace(one, score=one.score + weight * (logs.get(one.way.title, mean) - mean)) for one in found]
     scaled = softmax([one.score / known.temperature for one in scored])
     joined = [replace(one, share=share) for one, share in zip(scored, scaled, strict=True)]
     return sorted(joined, key=lambda one: (-one.score, one.way.kind, one.way.name))

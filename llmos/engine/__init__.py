@@ -46,7 +46,7 @@ async def open_engine(spec: str | None, options: EngineOptions | None = None, *,
         return _open_remote(spec, options, os.environ.get(_API_KEY) if api_key is None else api_key or None)
     from llmos.engine.store import current, resolve
 
-    return await _open_llama(resolve(spec or current()), options)
+    return await _open_llama(resolve(spec or current(), tuned=False), options)
 
 
 def _open_remote(spec: str, options: EngineOptions, api_key: str | None) -> Engine:
@@ -65,7 +65,8 @@ def _open_remote(spec: str, options: EngineOptions, api_key: str | None) -> Engi
 
 
 async def _open_llama(model: ModelFile, options: EngineOptions) -> Engine:
-    path = await _prepared(model)
+    remarks: dict[str, str] = {}
+    path = await _prepared(model, options, remarks)
     chosen: dict[str, Any] = {
         "context": options.context,
         "threads": options.threads,
@@ -74,6 +75,7 @@ async def _open_llama(model: ModelFile, options: EngineOptions) -> Engine:
         "swap_folder": cache_dir() / "kv",
         "adapters": {name: Path(file) for name, file in options.adapters.items()},
         "name": model.name,
+        "remarks": remarks,
     }
     if options.isolate:
         from llmos.engine.isolate import IsolatedEngine
@@ -85,27 +87,42 @@ async def _open_llama(model: ModelFile, options: EngineOptions) -> Engine:
     return await LlamaEngine.load(path, LlamaOptions(**chosen))
 
 
-async def _prepared(model: ModelFile) -> Path:
-    """The file to run: of the embedded model the form that is fastest here, made in seconds on first use, as is the
-    choice of how attention is computed."""
+async def _prepared(model: ModelFile, options: EngineOptions, remarks: dict[str, str]) -> Path:
+    """The file to run: with the model's microcode in it, or else in the form that is fastest here; made in seconds on
+    first use, as is the choice of how attention is computed.
+
+    Args:
+        remarks: Gets why microcode that was wanted is not used.
+    """
     from llmos.engine.store import attention
 
     stop = threading.Event()
     try:
-        path = await _fastest(model, stop)
+        path = await _with_microcode(model, options, stop, remarks) or await _fastest(model, stop)
         await asyncio.to_thread(attention.decide, stop=stop)
         return path
     finally:
         stop.set()
 
 
-async def _fastest(model: ModelFile, stop: threading.Event) -> Path:
-    if model.source != "builtin":
-        return model.path
-    from llmos.engine.store.builtin import find
-    from llmos.engine.store.tune import quick_default
+async def _with_microcode(
+    model: ModelFile, options: EngineOptions, stop: threading.Event, remarks: dict[str, str]
+) -> Path | None:
+    from llmos.engine.store import microcode
 
-    shipped = find().path
-    if model.path != shipped:
-        return model.path
-    return await asyncio.to_thread(quick_default, shipped, stop=stop)
+    def tell(why: str) -> None:
+        remarks["microcode"] = f"off: {why}"
+
+    if not options.adapters:
+        return await asyncio.to_thread(microcode.merged, model.path, setting=options.microcode, stop=stop, tell=tell)
+    if await asyncio.to_thread(microcode.is_wanted, model.path, setting=options.microcode):
+        tell("adapters are given, which were made for the model without it.")
+    return None
+
+
+async def _fastest(model: ModelFile, stop: threading.Event) -> Path:
+    from llmos.engine.store.tune import quick_default, tuned_path
+
+    if model.source == "builtin":
+        return await asyncio.to_thread(quick_default, model.path, stop=stop)
+    return await asyncio.to_thread(tuned_path, model.path) or model.path

@@ -69,6 +69,7 @@ class Thought(Generic[T]):
         text: As the model wrote it.
         confidence: 0 to 1: of a choice its probability, of free text the geometric mean probability of its tokens;
             None where the engine does not tell.
+        likelihood: The geometric mean probability of its tokens before any constraint; None where it does not tell.
         probabilities: Of all choices, in their order; empty otherwise.
         usage: What it cost.
     """
@@ -79,6 +80,7 @@ class Thought(Generic[T]):
     probabilities: tuple[float, ...] = ()
     reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
+    likelihood: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -379,6 +379,10 @@ class Journal:
         )
         return [Kept(row[0], row[1], row[2], row[3] or "", row[4] or "") for row in rows]
 
+    def was_undone(self, run: str) -> bool:
+        """Whether anything that a run did was taken back."""
+        return bool(self._one("SELECT count(*) FROM kept WHERE run = ? AND undone", (run,), "i"))
+
     def undone(self, run: str, kept: Kept) -> None:
         """Enter that a change was taken back."""
         with self._commit(True) as database:

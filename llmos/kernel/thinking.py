@@ -86,13 +86,14 @@ async def say(branch: Branch, wish: Wish) -> Thought[Any]:
         value = _parsed(wish.output, message.content, data["reason"])
     elif wish.actions is not None:
         value = read_action(message.content, data["reason"])
-    confidence = None if constraint is not None or data["logprob"] is None else min(math.exp(data["logprob"]), 1.0)
+    likelihood = None if data["logprob"] is None else min(math.exp(data["logprob"]), 1.0)
     return Thought(
         value=value,
         text=message.content,
-        confidence=confidence,
+        confidence=likelihood if constraint is None else None,
         reason=data["reason"],
         usage=Usage(**data["usage"]),
+        likelihood=likelihood,
     )
 
 

@@ -56,12 +56,14 @@ def mode(session: Session) -> str:
     return f"tools are on, level {session.settings.level}; /tools off only talks" if session.tools else ""
 
 
-_HOW = ("quantization", "layers on GPU", "memory")
+_HOW = ("quantization", "microcode", "layers on GPU", "memory")
 
 
 def how(info: EngineInfo) -> str:
-    """How the model is run: quantization, layers on the GPU, memory, chat template, tool format; "" where unknown."""
-    facts = [f"{name}: {info.details[name]}" for name in _HOW if name in info.details]
+    """How the model is run: quantization, microcode, layers on the GPU, memory, chat template, tool format; "" where
+    nothing is known. What is off is not among it."""
+    found = {name: info.details[name] for name in _HOW if name in info.details}
+    facts = [f"{name}: {said}" for name, said in found.items() if not said.startswith("off: ")]
     return " · ".join([*facts, f"template: {info.template}", f"tools: {info.tool_format}"]) if facts else ""
 
 

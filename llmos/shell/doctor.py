@@ -71,6 +71,7 @@ def checks(hardware: Hardware | None = None) -> list[Check]:
         check_disk(),
         check_runs(),
         check_models(),
+        check_microcode(),
         Check("a better model", "ok", recommend_line(machine)),
         check_embedding(),
         check_browser(),
@@ -231,6 +232,23 @@ def check_models() -> Check:
         return Check("model", "missing", error.message, error.hint)
     more = f" and {others} more" if others > 0 else ""
     return Check("model", "ok", f"{chosen.name}{more}")
+
+
+def check_microcode() -> Check:
+    """What makes the chosen model good at the kernel's own jobs."""
+    from llmos.engine import store
+    from llmos.engine.store import microcode
+
+    name = "microcode"
+    try:
+        state = microcode.state(
+            store.resolve(store.current(), tuned=False).path, setting=load_settings().engine.microcode
+        )
+    except LlmosError as error:
+        return Check(name, "warn", error.message, error.hint)
+    if state.startswith("off: "):
+        return Check(name, "warn", state, "See `llmos learn list`; choose one that fits with `llmos learn use NAME`.")
+    return Check(name, "ok", state or "none for the chosen model")
 
 
 def check_embedding() -> Check:

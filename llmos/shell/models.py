@@ -95,11 +95,16 @@ def show(spec: AnySpec = "", as_json: AsJson = False) -> None:
 
       llmos model show ./model.gguf --json
     """
-    header = store.show(spec or store.current())
+    from llmos.config import load_settings
+    from llmos.engine.store import microcode
+
+    setting = load_settings().engine.microcode
+    header = store.show(spec or store.current(), setting=setting)
+    state = microcode.state(store.resolve(spec or store.current(), tuned=False).path, setting=setting)
     if as_json:
-        _print_json(_header_facts(header))
+        _print_json({**_header_facts(header), "microcode": state})
         return
-    _console().print(_header_table(header))
+    _console().print(_header_table(header, state))
 
 
 @app.command()
@@ -231,10 +236,16 @@ def _models_table(models: Iterable[store.ListedModel]) -> Table:
     for column in ("", "model", "from", "type", "size", "remarks"):
         table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
     for model in models:
-        remark = model.problem or (f"tuned: runs as {model.tuned.stem.rsplit('.')[-1]}" if model.tuned else "")
+        remark = model.problem or _form(model)
         cells = ("→" if model.in_use else "", model.spec, model.source, model.file_type, _size(model.bytes), remark)
         table.add_row(*map(Text, cells))
     return table
+
+
+def _form(model: store.ListedModel) -> str:
+    if model.merged:
+        return "runs as Q8_0 with microcode"
+    return f"tuned: runs as {model.tuned.stem.rsplit('.')[-1]}" if model.tuned else ""
 
 
 def _offered(models: Iterable[store.ListedModel]) -> list[dict[str, Any]]:
@@ -263,16 +274,16 @@ def _tune_table(report: TuneReport) -> Table:
     return table
 
 
-def _header_table(header: GgufHeader) -> Table:
+def _header_table(header: GgufHeader, microcode: str) -> Table:
     table = Table(box=None, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in _facts(header):
+    for name, value in _facts(header, microcode):
         table.add_row(Text(name), Text(value))
     return table
 
 
-def _facts(header: GgufHeader) -> list[tuple[str, str]]:
+def _facts(header: GgufHeader, microcode: str) -> list[tuple[str, str]]:
     """What people ask about a model, in the order to show it; what the file does not say is left out."""
     template = header.chat_template
     facts = [
@@ -282,6 +293,7 @@ def _facts(header: GgufHeader) -> list[tuple[str, str]]:
         ("architecture", header.architecture),
         ("parameters", f"{header.parameters / 1e6:,.0f} million"),
         ("type", header.file_type),
+        ("microcode", microcode),
         ("context", f"{header.context_length:,} tokens" if header.context_length else ""),
         ("layers", f"{header.block_count}, width {header.embedding_length:,}" if header.block_count else ""),
         ("heads", f"{header.head_count}, {header.head_count_kv} for keys and values" if header.head_count else ""),

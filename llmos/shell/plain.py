@@ -30,7 +30,7 @@ def run_plain(settings: Settings, *, first: str = "", lines: Iterable[bytes] | N
             screen.warn(banner.headline(banner.chosen(settings.model), None))
             if shell.session.tools:
                 screen.warn(banner.mode(shell.session))
-            if waiting.prepares(settings.model):
+            if waiting.prepares(settings):
                 screen.warn(waiting.PREPARES)
             if first:
                 runner.run(shell.handle(first))

@@ -26,7 +26,7 @@ from llmos.shell.completion import ShellCompleter
 from llmos.shell.shell import Shell, is_open
 from llmos.shell.terminal import TerminalScreen
 from llmos.shell.text import complaint, traced
-from llmos.shell.waiting import prepares
+from llmos.shell.waiting import prepares, without_microcode
 
 _STYLE = Style.from_dict(
     {
@@ -111,15 +111,16 @@ class _Repl:
         """Load the model and what answers are rendered with, and keep the prompt's picture up to date meanwhile."""
         session = self._shell.session
         loading = asyncio.create_task(session.kernel.engine())
-        self._prepares = await asyncio.to_thread(prepares, session.settings.model)
+        self._prepares = await asyncio.to_thread(prepares, session.settings)
         asyncio.get_running_loop().run_in_executor(None, import_module, "llmos.shell.render")
         while not loading.done():
             await asyncio.wait({loading}, timeout=_LOADING_PICTURE_SECONDS)
             self._prompt.app.invalidate()
         try:
             loading.result()
-            how = banner.how(loading.result().info)
-            self._notes = [*([how] if how else []), *await asyncio.to_thread(banner.notes, session.settings.model)]
+            info = loading.result().info
+            said = [text for text in (banner.how(info), without_microcode(info)) if text]
+            self._notes = [*said, *await asyncio.to_thread(banner.notes, session.settings.model)]
         except LlmosError as error:
             self._notes = [*traced(error).splitlines(), *complaint(error.message, error.hint).splitlines()]
         self._prompt.app.invalidate()

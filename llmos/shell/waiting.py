@@ -12,27 +12,34 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from llmos.boot import Kernel
+from llmos.config import Settings
 from llmos.errors import LlmosError
 from llmos.kernel.protocols import Engine
+from llmos.messages import EngineInfo
 
 PREPARES = "the first start prepares the model for this processor"
 _PATIENCE_SECONDS = 0.4
 _PICTURE_SECONDS = 0.25
 
 
-def prepares(spec: str | None) -> bool:
-    """Whether opening a model first makes a form of it that runs faster here, which happens once.
+def prepares(settings: Settings) -> bool:
+    """Whether opening the model first makes a form of it, which happens once: one that has its microcode, or one that
+    runs faster here.
 
     Looks at the model store and the hardware: takes a moment.
     """
-    if spec not in (None, "", "default"):
+    if (settings.model or "").startswith(("scripted:", "http://", "https://")):
         return False
     from llmos.engine import store
+    from llmos.engine.store import microcode
     from llmos.engine.store.tune import is_quick_due
 
     try:
-        chosen = spec or store.current()
-        return chosen == "default" and is_quick_due(store.resolve(chosen, tuned=False).path)
+        model = store.resolve(settings.model or store.current(), tuned=False)
+        setting = microcode.OFF if settings.engine.adapters else settings.engine.microcode
+        if microcode.merged_path(model.path, setting=setting):
+            return False
+        return microcode.is_due(model.path, setting=setting) or (model.source == "builtin" and is_quick_due(model.path))
     except LlmosError:  # whoever opens it will say so
         return False
 
@@ -41,18 +48,27 @@ async def loaded(kernel: Kernel, *, notice: Callable[[str], None]) -> Engine:
     """The engine of a kernel once it is loaded; until then a terminal shows what is going on.
 
     Args:
-        notice: Told if the model is prepared first.
+        notice: Told if the model is prepared first, and why it runs without microcode.
 
     Raises:
         LlmosError: It can't be loaded.
     """
     kernel.start()
     doing = "loading the model"
-    if await asyncio.to_thread(prepares, kernel.settings.model):
+    if await asyncio.to_thread(prepares, kernel.settings):
         notice(PREPARES)
         doing = "preparing the model"
     async with shown(lambda: doing):
-        return await kernel.engine()
+        engine = await kernel.engine()
+    if missing := without_microcode(engine.info):
+        notice(missing)
+    return engine
+
+
+def without_microcode(info: EngineInfo) -> str:
+    """Why a model runs without the microcode that was wanted; "" where it has it, or none was wanted."""
+    said = info.details.get("microcode", "")
+    return f"microcode is {said}" if said.startswith("off: ") else ""
 
 
 def say(text: str) -> None:

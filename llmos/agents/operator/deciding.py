@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from llmos.agents import microcode
 from llmos.agents.asking import logs_of, shares_of
 from llmos.agents.operator.hands import Move
 from llmos.agents.operator.page import Page
@@ -28,6 +29,9 @@ ASK = 0.34
 
 MODEL = 0.4
 """How much the model's log-probabilities weigh against the helpers', whose weights are natural logarithms, too."""
+
+MICROCODE = 1.0
+"""How much those of microcode weigh."""
 
 MOST = 8
 """So many candidates are compared at most."""
@@ -122,11 +126,15 @@ async def guess(
 
 async def _with_model(process: Process, page: Page, words: str, near: Sequence[Move]) -> tuple[list[Move], list[float]]:
     """The candidates with what the model says of them, best first, and their shares."""
-    titles = _told_apart(near)
-    prompt = prompts()["choose"].format(page=_seen(page), goal=words)
-    blank = prompts()["blank"].format(page=_seen(page))
-    logs = logs_of(await shares_of(process, Context(), prompt, titles, baseline=blank))
-    blended = [replace(one, weight=one.weight + MODEL * log) for one, log in zip(near, logs, strict=True)]
+    titles, code = _told_apart(near), await microcode.forms(process)
+    if code is not None:
+        said = await microcode.control(process, code, _seen(page), titles, words)
+        logs, weight = logs_of([said[title] for title in titles]), MICROCODE
+    else:
+        prompt = prompts()["choose"].format(page=_seen(page), goal=words)
+        blank = prompts()["blank"].format(page=_seen(page))
+        logs, weight = logs_of(await shares_of(process, Context(), prompt, titles, baseline=blank)), MODEL
+    blended = [replace(one, weight=one.weight + weight * log) for one, log in zip(near, logs, strict=True)]
     blended.sort(key=lambda one: -one.weight)
     return blended, shares([one.weight for one in blended])
 

@@ -22,6 +22,7 @@ from typing import TypeVar
 import numpy as np
 
 from llmos import wire
+from llmos.engine import adapters
 from llmos.engine.chat import ChatFormat
 from llmos.engine.fit import Fit, fit
 from llmos.engine.gguf import GgufHeader, read_header
@@ -39,7 +40,7 @@ from llmos.engine.llama.worker import Worker, WorkerOptions
 from llmos.engine.store import attention
 from llmos.errors import ConstraintError, EngineClosed, EngineError, LlmosError, PromptTooLong, StorageError
 from llmos.events import Channel, EngineEvent, Finished, Started, Token
-from llmos.messages import Capability, Context, EngineInfo, Generate, Message, Score, ScoredChoice, Scores
+from llmos.messages import Capability, Context, EngineInfo, Generate, Message, Microcode, Score, ScoredChoice, Scores
 
 _T = TypeVar("_T")
 _LEAVE_SECONDS = 1.0  # how long a load that is given up is waited for
@@ -67,6 +68,7 @@ class LlamaOptions:
         swap_ram_bytes, swap_disk_bytes: How much of it.
         adapters: LoRA adapters (GGUF) by name.
         name: The model's name for people; its file's own name otherwise.
+        remarks: More for `EngineInfo.details`.
     """
 
     context: int | None = None
@@ -84,6 +86,7 @@ class LlamaOptions:
     swap_disk_bytes: int = 4 << 30
     adapters: Mapping[str, Path] = field(default_factory=dict[str, Path])
     name: str = ""
+    remarks: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class _Outbox:
@@ -533,6 +536,7 @@ def _worker_options(options: LlamaOptions, plan: Fit) -> WorkerOptions:
 
 def _info(header: GgufHeader, plan: Fit, worker: Worker, chat: ChatFormat, options: LlamaOptions) -> EngineInfo:
     capabilities = _CAPABILITIES if worker.tree.shares else _CAPABILITIES - {"fork", "save"}
+    microcode = _microcode(header, options)
     return EngineInfo(
         name=options.name or header.name or header.path.stem,
         fingerprint=header.fingerprint,
@@ -551,5 +555,27 @@ def _info(header: GgufHeader, plan: Fit, worker: Worker, chat: ChatFormat, optio
             "memory": f"{gigabytes(plan.bytes_ram)} RAM"
             + (f", {gigabytes(plan.bytes_gpu)} GPU" if plan.gpu_layers else ""),
             "threads": str(worker.processor.threads),
+            **({"microcode": microcode.name} if microcode else {}),
+            **options.remarks,
         },
+        microcode=microcode,
+    )
+
+
+def _microcode(header: GgufHeader, options: LlamaOptions) -> Microcode | None:
+    """What is merged into the model, or else the first hot adapter that is microcode for it."""
+    merged = adapters.merged_notes(header)
+    if merged is not None:
+        return _told(merged)
+    for name, path in options.adapters.items():
+        with suppress(
+            LlmosError
+        ):  # those that are no microcode, and broken ones, which fail the requests that name them
+            return replace(_told(adapters.notes(path)), adapter=name)
+    return None
+
+
+def _told(notes: adapters.Notes) -> Microcode:
+    return Microcode(
+        name=notes.name, prompts=notes.prompts, temperatures=notes.temperatures, thresholds=notes.thresholds
     )

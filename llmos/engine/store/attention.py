@@ -17,6 +17,7 @@ from llmos.config import write_atomically
 from llmos.engine.guard import real_models_forbidden
 from llmos.engine.hardware import detect
 from llmos.engine.store.builtin import find
+from llmos.engine.store.microcode import merged_path
 from llmos.engine.store.tune_cache import folder, machine_key, tuned_path
 from llmos.engine.store.tune_child import compare_attention
 from llmos.errors import LlmosError
@@ -45,7 +46,9 @@ def decide(*, stop: threading.Event | None = None) -> None:
         return
     with suppress(LlmosError):
         shipped = find().path
-        figures = compare_attention(tuned_path(shipped) or shipped, threads=hardware.threads, stop=stop)
+        figures = compare_attention(
+            merged_path(shipped) or tuned_path(shipped) or shipped, threads=hardware.threads, stop=stop
+        )
         one = figures["one_flash"] / figures["one_plain"]
         many = figures["many_flash"] / figures["many_plain"]
         note = {"flash": one <= WORST_SINGLE and one * many < 1, "one": round(one, 3), "many": round(many, 3)}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmos.engine.gguf import GgufHeader, read_header
-from llmos.engine.store import builtin, hub, local, ollama
+from llmos.engine.store import builtin, hub, local, microcode, ollama
 from llmos.engine.store.catalogue import CATALOGUE
 from llmos.engine.store.spec import (
     DEFAULT,
@@ -49,6 +49,7 @@ class ListedModel:
         bytes: Of all its files.
         file_type: Its quantization, "" where unknown.
         tuned: The file that runs in its place, made by `tune`.
+        merged: The file that runs in place of both, with its microcode in it.
         in_use: It is the chosen model.
         problem: Why it can't be used, "" where nothing is known against it.
     """
@@ -60,23 +61,29 @@ class ListedModel:
     bytes: int
     file_type: str = ""
     tuned: Path | None = None
+    merged: Path | None = None
     in_use: bool = False
     problem: str = ""
 
 
-def resolve(spec: str | None = None, *, tuned: bool = True) -> ModelFile:
+def resolve(spec: str | None = None, *, tuned: bool = True, setting: str = microcode.ON) -> ModelFile:
     """The file that a spec means; see `llmos.engine.store.spec` for the forms. Asks no network.
 
     Args:
         spec: None, "" or "default" is the embedded model.
-        tuned: Give the file that `tune` made of the model instead, if there is one.
+        tuned: Give the file that was made of the model instead, if there is one: with its microcode, or by `tune`.
+        setting: Which microcode: see `EngineOptions.microcode`.
 
     Raises:
         ModelNotFound: No such model is here; the hint says how to get it.
         ModelInvalid, StorageError: Ollama's or our own notes about it are damaged or can't be read.
     """
     found = _find((spec or DEFAULT).strip() or DEFAULT)
-    return replace(found, path=tuned_path(found.path) or found.path) if tuned else found
+    return replace(found, path=_running(found.path, setting)) if tuned else found
+
+
+def _running(path: Path, setting: str = microcode.ON) -> Path:
+    return microcode.merged_path(path, setting=setting) or tuned_path(path) or path
 
 
 def current() -> str:
@@ -102,7 +109,7 @@ def use(spec: str | None) -> ModelFile:
     if model.source == "file":
         files = (model.path, *(file for file in files if file != model.path))
     local.write(local.Choice(model.spec, files))
-    return replace(model, path=tuned_path(model.path) or model.path)
+    return replace(model, path=_running(model.path))
 
 
 def pull(spec: str | None, *, progress: Callable[[int, int], None] | None = None) -> ModelFile:
@@ -128,13 +135,16 @@ def pull(spec: str | None, *, progress: Callable[[int, int], None] | None = None
     return ModelFile(path, model_name(file), "hub", str(wanted.named(file)))
 
 
-def show(spec: str | None = None) -> GgufHeader:
+def show(spec: str | None = None, *, setting: str = microcode.ON) -> GgufHeader:
     """What the header of a model says, of the file that runs.
+
+    Args:
+        setting: Which microcode: see `EngineOptions.microcode`.
 
     Raises:
         ModelNotFound, ModelInvalid, StorageError: As `resolve` and `read_header`.
     """
-    return read_header(resolve(spec).path)
+    return read_header(resolve(spec, setting=setting).path)
 
 
 def list_models() -> list[ListedModel]:
@@ -144,7 +154,7 @@ def list_models() -> list[ListedModel]:
 
 
 def remove(spec: str | None) -> int:
-    """Delete what llmos may delete of a model: its tuned form, and its files in the hub's cache.
+    """Delete what llmos may delete of a model: the forms made of it, and its files in the hub's cache.
 
     Where it was the chosen model, the embedded one is chosen again.
 
@@ -161,7 +171,7 @@ def remove(spec: str | None) -> int:
         if freed := _remove_parts((spec or "").strip()):
             return freed
         raise
-    freed = _remove_tuned(model.path)
+    freed = _remove_tuned(model.path) + microcode.remove(model.path)
     if model.source == "hub":
         freed += _remove_from_hub(model)
     elif not freed:
@@ -287,6 +297,7 @@ def _listed(model: ModelFile, chosen: str) -> ListedModel:
         bytes=sum(part.stat().st_size for part in parts if part.exists()),
         file_type=file_type,
         tuned=tuned_path(model.path),
+        merged=microcode.merged_path(model.path),
         in_use=model.spec == chosen,
         problem=problem,
     )

@@ -127,9 +127,9 @@ class _Race:
         self._source = self._measured(self._source, self._header.path, self._limit)
         rows: list[TuneRow] = []
         best: tuple[TuneRow, Path] | None = None
-        with _scratch() as scratch:
+        with scratch() as place:
             for name in names:
-                file = scratch / f"{name}.gguf"
+                file = place / f"{name}.gguf"
                 row = self._try(name, file)
                 rows.append(row)
                 if not row.why and row.speedup > max(_CLEARLY_FASTER, best[0].speedup if best else 0):
@@ -277,8 +277,8 @@ def _quick(header: GgufHeader, hardware: Hardware, stop: threading.Event | None)
     if estimate * _HEADROOM > usable_ram(hardware):
         return header.path
     key = content_key(header.path)
-    with _scratch() as scratch:
-        file = scratch / "Q8_0.gguf"
+    with scratch() as place:
+        file = place / "Q8_0.gguf"
         threads = hardware.threads
         before, after = requantize(header, file, "Q8_0", limit=_QUICK_TOKENS, threads=threads, stop=stop)
         good = after <= before * WORST_PERPLEXITY
@@ -323,7 +323,7 @@ def check_disk(needed: int, path: Path) -> None:
 
 
 @contextmanager
-def _scratch() -> Generator[Path]:
+def scratch() -> Generator[Path]:
     """A folder beside the results, so that the winner can be renamed into place; gone afterwards, whatever happens."""
     _sweep()
     with tempfile.TemporaryDirectory(prefix=f"race-{os.getpid()}-", dir=folder(), ignore_cleanup_errors=True) as name:

@@ -1,0 +1,132 @@
+"""What the model may say in each of the kernel's jobs: values are spans of what it has read, so none can be invented.
+
+Text values are runs of whole words of the request, of earlier results or of passages; numbers are those that stand
+there, in digits or as words; the rest is as the schema says. In llguidance's dialect of Lark, whose `substring_chunks`
+is a suffix automaton. Knows no engine and no tool's insides.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmos.agents.jobs import Done
+from llmos.messages import Grammar, ToolSpec
+
+_SMALL = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+NUMBERS = {word: number for number, word in enumerate(_SMALL)}
+"""Numbers as people write them."""
+
+_CHUNK = re.compile(r"\w+|\s+|[^\w\s]")
+_ESCAPED = re.compile(r"\\u[0-9a-f]{4}|\\.|\w+|\s+|[^\w\s]")
+_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?!\w)|(?<=[^\w.])\d[\d,]*(?:\.\d+)?|^\d[\d,]*(?:\.\d+)?")
+_WORD = re.compile(r"[A-Za-z]+")
+_TEXT = 'TEXT: "-"? SPAN | "today" | "now"'
+"""What a text may be: words that stand there, also with a minus for a time before; and what is meant unsaid."""
+
+_FORMULA = r"""
+FORMULA: TERM (" " /[-+*\/^]|of|to|mod/ " " TERM)+
+TERM: "("* NUMBER? "%"? ")"*
+"""
+"""A sum of numbers that stand there."""
+
+_MOST_ITEMS = 12
+
+
+def arguments(tool: ToolSpec, request: str, done: Sequence[Done] = ()) -> Grammar:
+    """The arguments of a call: a JSON object in the order of the schema, as `jobs.arguments` writes it."""
+    source = "\n".join([request, *(one.result for one in done)])
+    return _Writer(source).object(tool.parameters, nullable=False)
+
+
+def fields(schema: Mapping[str, Any], text: str) -> Grammar:
+    """Values out of a text: a JSON object with every field, null where the text does not say."""
+    every = {**schema, "required": list(schema.get("properties", {}))}
+    return _Writer(text).object(every, nullable=True)
+
+
+def answer(passages: Sequence[str]) -> Grammar:
+    """An answer out of numbered passages, with the number of the one where it stands, as `jobs.found` writes it."""
+    rules, names = [], []
+    for number, text in enumerate(passages, 1):
+        # one terminal, so that the space before the number is not taken for one of the passage
+        rules += [f"P{number}: {_substring(' '.join(text.split()))}", f'A{number}: P{number} " [{number}]"']
+        names.append(f"A{number}")
+    return Grammar("\n".join([f"start: {' | '.join(names)}", *rules, ""]))
+
+
+def numbers(text: str) -> tuple[str, ...]:
+    """The numbers that stand in a text, as JSON writes them, in their order."""
+    found: dict[str, None] = {}
+    for match in re.finditer(rf"{_NUMBER.pattern}|{_WORD.pattern}", text):
+        said = match[0]
+        if said.lower() in NUMBERS:
+            found[str(NUMBERS[said.lower()])] = None
+        elif any(character.isdigit() for character in said):
+            value = float(said.replace(",", ""))
+            found[str(int(value)) if value.is_integer() and "." not in said else json.dumps(value)] = None
+    return tuple(found)
+
+
+def _substring(text: str, *, escaped: bool = False) -> str:
+    """A regular expression for any run of words of a text, as it stands there or with JSON's escapes."""
+    chunks = _ESCAPED.findall(json.dumps(text, ensure_ascii=False)[1:-1]) if escaped else _CHUNK.findall(text)
+    return f"%regex {json.dumps({'substring_chunks': chunks}, ensure_ascii=False)}"
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Writes the rules for one object."""
+
+    source: str
+    rules: list[str] = field(default_factory=list[str])
+
+    def object(self, schema: Mapping[str, Any], *, nullable: bool) -> Grammar:
+        properties: Mapping[str, Mapping[str, Any]] = schema.get("properties", {})
+        required = set(schema.get("required", ()))
+        if not properties:
+            return Grammar('start: "{}"\n')
+        values = [self._value(one, nullable=nullable) for one in properties.values()]
+        count = len(values)
+        for place, (name, value) in enumerate(zip(properties, values, strict=True)):
+            self.rules.append(f"p{place}: {json.dumps(json.dumps(name, ensure_ascii=False) + ': ')} {value}")
+            skips = name not in required
+            self.rules.append(f"f{place}: p{place} m{place + 1}" + (f" | f{place + 1}" if skips else ""))
+            self.rules.append(f'm{place}: ", " p{place} m{place + 1}' + (f" | m{place + 1}" if skips else ""))
+        self.rules += [f'f{count}: ""', f'm{count}: ""', f"SPAN: {_substring(self.source, escaped=True)}"]
+        said = [json.dumps(one) for one in dict.fromkeys(_NUMBER.findall(self.source))]
+        self.rules += [f"{_TEXT} | FORMULA{_FORMULA}NUMBER: {' | '.join(said)}"] if said else [_TEXT]
+        return Grammar("\n".join(['start: "{" f0 "}"', *self.rules, ""]))
+
+    def _value(self, schema: Mapping[str, Any], *, nullable: bool) -> str:
+        kind = schema.get("type")
+        if isinstance(kind, list):
+            nullable, kind = nullable or "null" in kind, next((one for one in kind if one != "null"), "string")
+        found = self._plain(schema, str(kind))
+        return f'({found} | "null")' if nullable else found
+
+    def _plain(self, schema: Mapping[str, Any], kind: str) -> str:
+        if "enum" in schema:
+            options = [one for one in schema["enum"] if one is not None]
+            return "(" + " | ".join(json.dumps(json.dumps(one, ensure_ascii=False)) for one in options) + ")"
+        match kind:
+            case "integer" | "number":
+                found = [one for one in numbers(self.source) if kind == "number" or "." not in one]
+                return (
+                    "(" + " | ".join(json.dumps(one) for one in found) + ")" if found else f'%json {{"type": "{kind}"}}'
+                )
+            case "boolean":
+                return '("true" | "false")'
+            case "array":
+                item = self._plain(schema.get("items", {}), str(schema.get("items", {}).get("type", "string")))
+                return f'"[" {item} (", " {item}){{0,{_MOST_ITEMS}}} "]"'
+            case "object":
+                return f"%json {json.dumps(dict(schema))}"
+            case _:
+                return '"\\"" TEXT "\\""'

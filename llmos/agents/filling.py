@@ -1,0 +1,102 @@
+"""Joins what rules found for a tool's arguments with what microcode read out of the request.
+
+Rules know kinds of values: paths, addresses, dates, sums, records. Microcode knows what words are for, whatever a
+parameter is called. Every value keeps a provenance: a place in the user's words or in an earlier result, an option of
+the schema. Knows no engine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmos.agents.allowed import NUMBERS
+from llmos.agents.grounding import YOURS, Candidate, Grounded, Request
+from llmos.agents.microcode import Filled
+from llmos.kernel.calls import Label, Provenance, join
+from llmos.messages import ToolSpec
+
+LEARNT = frozenset({"free", "query", "content", "number", "enum", "flag", "old", "new"})
+"""Roles in which microcode is right more often than the rules."""
+
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|[A-Za-z]+")
+
+
+def joined(spec: ToolSpec, roles: Mapping[str, str], grounded: Grounded, filled: Filled, request: Request) -> Grounded:
+    """What a tool could be called with.
+
+    Args:
+        roles: Of the parameters (`llmos.agents.grounding.role`).
+        grounded: What rules found.
+        filled: What microcode read.
+    """
+    required: Sequence[str] = spec.parameters.get("required", ())
+    values: dict[str, tuple[Candidate, ...]] = {}
+    for name in spec.parameters.get("properties", {}):
+        known, value = grounded.values.get(name, ()), filled.values.get(name)
+        said = None if value is None else located(value, request)
+        if said is not None and (not known or roles[name] in LEARNT):
+            values[name] = (said, *(one for one in known if one.value != said.value))
+        elif known and (said is not None or name in required or roles[name] not in LEARNT):
+            values[name] = known
+    missing = tuple(name for name in required if name not in values)
+    return Grounded(values, missing, tuple(name for name in grounded.findable if name in missing))
+
+
+def located(value: Any, request: Request) -> Candidate | None:  # noqa: ANN401  # JSON data
+    """A value with its place in the user's words, or in what an earlier step gave; None where it stands nowhere."""
+    match value:
+        case bool():
+            return Candidate(value, Provenance("enum", join(request.label, *_labels(request)), YOURS))
+        case int() | float():
+            places = [match for match in _NUMBER.finditer(request.words) if _number(match[0]) == value]
+            return request.span(value, *places[0].span()) if places else _earlier(value, request)
+        case str():
+            start = _find(value, request.words)
+            if start >= 0:
+                return request.span(value, start, start + len(value))
+            return _earlier(value, request) or _computed(value, request)
+        case list():
+            parts = [located(one, request) for one in value]
+            found = [one for one in parts if one is not None]
+            if not found or len(found) < len(parts):
+                return None
+            label = join(request.label, *(one.provenance.label for one in found))
+            source = Provenance("computed", label, YOURS, of=tuple(one.provenance for one in found))
+            return Candidate(value, source)
+        case _:
+            return None
+
+
+def _earlier(value: Any, request: Request) -> Candidate | None:  # noqa: ANN401
+    text = value if isinstance(value, str) else json.dumps(value)
+    for one in reversed(request.earlier):
+        if (start := _find(text, one.text)) >= 0:
+            return Candidate(value, Provenance("span", one.label, one.title, start, start + len(text)))
+    return None
+
+
+def _computed(value: str, request: Request) -> Candidate:
+    """A value that stands nowhere as it is: an option, a sum, a time before. What was read may have decided it."""
+    words = set(re.findall(r"\w+", request.words.casefold()))
+    own = words.issuperset(re.findall(r"\w+", value.casefold()))
+    label = request.label if own else join(request.label, *_labels(request))
+    return Candidate(value, Provenance("computed", label, YOURS))
+
+
+def _labels(request: Request) -> list[Label]:
+    return [one.label for one in request.earlier]
+
+
+def _find(value: str, text: str) -> int:
+    """Where a value stands in a text by itself, not within a word; -1 where it does not."""
+    match = re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) if value else None
+    return match.start() if match else text.find(value) if value else -1
+
+
+def _number(text: str) -> float | None:
+    if text.lower() in NUMBERS:
+        return float(NUMBERS[text.lower()])
+    return float(text.replace(",", "")) if text[-1].isdigit() else None

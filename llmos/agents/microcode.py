@@ -1,0 +1,123 @@
+"""Asks a model that has microcode to do the kernel's own jobs, in the forms it was trained on: each answer is bound to
+what it may say, and comes with a confidence that is worth its number.
+
+Without microcode, or with one that was trained on other forms, nobody is asked: `forms` says so. Every question is a
+system call, aside from the conversation. Knows no tool's insides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from llmos.agents import allowed, jobs
+from llmos.agents.jobs import Done, Job
+from llmos.kernel.branch import Branch
+from llmos.messages import GREEDY, Constraint, Context, Microcode, ToolSpec
+
+MOST_TOOLS = 12
+"""So many tools are shown at once: what it was trained on."""
+
+_TOKENS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Values that the model took from what it read, and how likely they are right."""
+
+    values: Mapping[str, Any]
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer out of passages.
+
+    Attributes:
+        passage: The index of the one where it stands, from 0.
+        missing: How likely it is that no passage says it.
+    """
+
+    text: str
+    passage: int
+    missing: float
+
+
+async def forms(process: Branch) -> Microcode | None:
+    """The microcode of a process's model, where it was trained on the forms of `llmos.agents.jobs`; journaled."""
+
+    async def look() -> dict[str, Any] | None:
+        known = (await process.engine()).info.microcode
+        return asdict(known) if known is not None and known.prompts == jobs.fingerprint() else None
+
+    data: Any = await process.once("which microcode there is", ["microcode"], look)
+    return None if data is None else Microcode(**data)
+
+
+async def choose(
+    process: Branch, code: Microcode, tools: Sequence[ToolSpec], request: str, done: Sequence[Done] = ()
+) -> dict[str, float]:
+    """How likely each tool is the next one, and `jobs.ANSWER` and `jobs.ASK`; of at most `MOST_TOOLS` tools."""
+    names = [*(tool.name for tool in tools), jobs.ANSWER, jobs.ASK]
+    return await _shares(process, code, "choose", jobs.choose(tools, request, done), names)
+
+
+async def whom(process: Branch, code: Microcode, ways: Mapping[str, str], request: str) -> dict[str, float]:
+    """How likely each of some ways is the right one for a task."""
+    return await _shares(process, code, "whom", jobs.whom(ways, request), list(ways))
+
+
+async def judge(process: Branch, code: Microcode, task: str, work: str, source: str = "") -> dict[str, float]:
+    """How likely each of `jobs.VERDICTS` is."""
+    return await _shares(process, code, "verdict", jobs.verdict(task, work, source), list(jobs.VERDICTS))
+
+
+async def control(
+    process: Branch, code: Microcode, page: str, controls: Sequence[str], instruction: str
+) -> dict[str, float]:
+    """How likely each control of a page is what an instruction means."""
+    return await _shares(process, code, "browse", jobs.browse(page, controls, instruction), list(controls))
+
+
+async def knows(process: Branch, code: Microcode, question: str) -> float:
+    """How likely the model's own answer to a question is right."""
+    return (await _shares(process, code, "know", jobs.know(question), ["yes", "no"]))["yes"]
+
+
+async def fill(process: Branch, code: Microcode, tool: ToolSpec, request: str, done: Sequence[Done] = ()) -> Filled:
+    """The arguments of a call, each a span or a number of the request or of what was done."""
+    form = jobs.fill(tool, request, done)
+    return await _values(process, code, "fill", form, allowed.arguments(tool, request, done))
+
+
+async def extract(process: Branch, code: Microcode, fields: Mapping[str, Any], text: str) -> Filled:
+    """Values of fields out of a text; None where it does not say."""
+    return await _values(process, code, "extract", jobs.extract(fields, text), allowed.fields(fields, text))
+
+
+async def read(process: Branch, code: Microcode, passages: Sequence[str], question: str) -> Found | None:
+    """The answer to a question out of passages; None where no words of them can be one."""
+    form, bound = jobs.read(passages, question), allowed.answer(passages)
+    said = (await process.aside(form).think(constraint=bound, sampling=GREEDY, max_tokens=_TOKENS)).text.strip()
+    text, _, number = said.rpartition(" [")
+    if not text.strip() or not number.rstrip("]").isdigit():
+        return None
+    shares = await _shares(process, code, "read", form, (said, jobs.NOT_FOUND))
+    return Found(text.strip(), int(number.rstrip("]")) - 1, shares[jobs.NOT_FOUND])
+
+
+async def _shares(process: Branch, code: Microcode, job: Job, form: Context, names: Sequence[str]) -> dict[str, float]:
+    thought = await process.aside(form).think(choices=tuple(names), temperature=code.temperatures.get(job, 1.0))
+    found = thought.probabilities or tuple(float(name == thought.value) for name in names)
+    return dict(zip(names, found, strict=True))
+
+
+async def _values(process: Branch, code: Microcode, job: Job, form: Context, bound: Constraint) -> Filled:
+    thought = await process.aside(form).think(constraint=bound, sampling=GREEDY, max_tokens=_TOKENS)
+    try:
+        values: dict[str, Any] = json.loads(thought.text)
+    except ValueError:  # cut at the token limit
+        return Filled({}, 0.0)
+    return Filled(values, (thought.likelihood or 0.0) ** (1 / code.temperatures.get(job, 1.0)))

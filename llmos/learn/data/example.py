@@ -1,0 +1,66 @@
+"""What a training example is, and how pools of words are divided among training, validation and test.
+
+Knows no job and no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal, TypeVar
+
+from llmos.agents.jobs import Job
+from llmos.messages import Constraint, Context
+
+Split = Literal["train", "validation", "test"]
+
+_T = TypeVar("_T")
+_SHARES: tuple[tuple[Split, float], ...] = (("train", 0.76), ("validation", 0.08), ("test", 0.16))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One thing that the model is asked, and what it should say.
+
+    Attributes:
+        job: What it is an example of.
+        context: What the model reads.
+        answer: What it should say, to the end of its turn.
+        choices: All that it may say, where it chooses; `answer` is one of them.
+        kind: What it is a case of, for tables of results: `seen`, `near`, `ask`, `not found` …
+        within: What the kernel lets the model write (`llmos.agents.allowed`).
+    """
+
+    job: Job
+    context: Context
+    answer: str
+    choices: tuple[str, ...] = ()
+    kind: str = ""
+    within: Constraint | None = None
+
+
+Sheet = Sequence[Example]
+"""Examples whose contexts begin alike (the same system message); read in one go."""
+
+SheetMaker = Callable[[Random, Split], Sheet]
+"""Makes one sheet; deterministic given the state of the random numbers."""
+
+
+def part(pool: Sequence[_T], split: Split, salt: str = "") -> list[_T]:
+    """The items of a pool that belong to a split: about 76, 8 and 16 of 100. An item's place depends on itself alone.
+
+    Small pools can leave a part empty: give pools of 15 or more.
+    """
+    return [item for item in pool if split_of(f"{salt}{item}") == split]
+
+
+def split_of(text: str) -> Split:
+    """The split that a text belongs to."""
+    share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
+    for name, width in _SHARES:
+        if share < width:
+            return name
+        share -= width
+    return "test"

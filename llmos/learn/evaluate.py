@@ -1,0 +1,192 @@
+"""Measures a model, with microcode or without, on the kernel's own jobs: choices by likelihood, values under their
+constraints, as the kernel asks. Test sheets differ from those of training in templates, values and tools.
+
+Knows engines by their protocol, and no training.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from llmos.agents import jobs
+from llmos.events import Finished
+from llmos.learn.data.example import Example, SheetMaker, Split
+from llmos.messages import GREEDY, Generate, Score
+
+if TYPE_CHECKING:
+    from llmos.kernel.protocols import Engine
+
+AT_ONCE = 16
+MAX_TOKENS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a model said to an example.
+
+    Attributes:
+        text: Its choice, or what it wrote.
+        shares: Of all choices, in their order; for answers out of passages those of the answer and of there being none;
+            otherwise one, the mean probability of the tokens.
+        right: It is what was wanted.
+        score: For answers out of passages the word overlap (F1); otherwise as `right`.
+    """
+
+    example: Example
+    text: str
+    shares: tuple[float, ...]
+    right: bool
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A share of n cases with its 95 % interval (Wilson 1927)."""
+
+    name: str
+    value: float
+    n: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end."""
+        return wilson(self.value, self.n)
+
+
+def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share of n independent cases."""
+    if n == 0:
+        return 0.0, 1.0
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def examples(maker: SheetMaker, *, split: Split, count: int, seed: int, each: int = 4) -> list[Example]:
+    """So many examples, of as many sheets as possible: a sheet's are alike."""
+    found: list[Example] = []
+    seen: set[str] = set()
+    for number in range(count * 4):
+        random = Random(f"evaluate {seed} {number} {split}")
+        sheet = list(maker(random, split))
+        random.shuffle(sheet)
+        for one in sheet[:each]:
+            if (key := digest(one)) not in seen:
+                seen.add(key)
+                found.append(one)
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+def digest(example: Example) -> str:
+    """Identifies what is asked and answered, whatever stands around it: the last message, and the answer."""
+    asked = example.context.messages[-1].content if example.context.messages else example.context.text or ""
+    return hashlib.sha256(f"{example.job}\n{asked}\n{example.answer}".lower().encode()).hexdigest()[:16]
+
+
+async def ask(
+    engine: Engine, given: Iterable[Example], *, adapter: str = "", tell: Callable[[int], None] = lambda _: None
+) -> list[Said]:
+    """What a model says to examples.
+
+    Args:
+        tell: Called with the number of answers so far.
+
+    Raises:
+        EngineError: The engine failed.
+    """
+    gate, done = asyncio.Semaphore(AT_ONCE), 0
+
+    async def one(example: Example) -> Said:
+        nonlocal done
+        async with gate:
+            ask_one = _choose if example.choices else _read if example.job == "read" else _write
+            said = await ask_one(engine, example, adapter)
+        done += 1
+        tell(done)
+        return said
+
+    return list(await asyncio.gather(*(one(example) for example in given)))
+
+
+async def _choose(engine: Engine, example: Example, adapter: str) -> Said:
+    scores = await engine.score(
+        Score(context=example.context, choices=example.choices, adapter=adapter, priority="background")
+    )
+    text = scores.best.choice
+    right = text == example.answer
+    return Said(example, text, tuple(one.probability for one in scores.choices), right, float(right))
+
+
+async def _write(engine: Engine, example: Example, adapter: str) -> Said:
+    text, likelihood = await _generated(engine, example, adapter)
+    right = _same(text, example.answer)
+    return Said(example, text, (likelihood,), right, float(right))
+
+
+async def _read(engine: Engine, example: Example, adapter: str) -> Said:
+    """As `llmos.agents.microcode.read`: the best answer, and how likely it is that there is none."""
+    text, _ = await _generated(engine, example, adapter)
+    choices = (text or "?", jobs.NOT_FOUND)
+    request = Score(context=example.context, choices=choices, adapter=adapter, priority="background")
+    shares = tuple(one.probability for one in (await engine.score(request)).choices)
+    said = text if shares[0] >= shares[1] else jobs.NOT_FOUND
+    return Said(example, text, shares, said == example.answer, f1(text, example.answer))
+
+
+async def _generated(engine: Engine, example: Example, adapter: str) -> tuple[str, float]:
+    """What a model writes, and the mean probability of its tokens before the constraint."""
+    request = Generate(
+        context=example.context,
+        sampling=GREEDY,
+        max_tokens=MAX_TOKENS,
+        constraint=example.within,
+        adapter=adapter,
+        priority="background",
+    )
+    async for event in engine.generate(request):
+        if isinstance(event, Finished):
+            return event.message.content.strip(), math.exp(event.logprob) if event.logprob < 0 else 1.0
+    return "", 0.0
+
+
+def _same(text: str, wanted: str) -> bool:
+    try:
+        return bool(json.loads(text) == json.loads(wanted))
+    except ValueError:
+        return text == wanted
+
+
+_CITED = re.compile(r"\s*\[(\d+)\]$")
+
+
+def split_answer(text: str) -> tuple[str, int]:
+    """An answer and the number of its passage; 0 where it is not found."""
+    match = _CITED.search(text)
+    return (text[: match.start()], int(match[1])) if match else (text, 0)
+
+
+def f1(said: str, wanted: str) -> float:
+    """Overlap of words, articles and punctuation left out, as SQuAD measures it (Rajpurkar et al. 2016)."""
+    (mine, number), (theirs, other) = split_answer(said), split_answer(wanted)
+    if not (number and other):
+        return float(number == other)
+    ours, gold = _words(mine), _words(theirs)
+    common = sum((Counter(ours) & Counter(gold)).values())
+    return 2 * common / (len(ours) + len(gold)) if common else 0.0
+
+
+def _words(text: str) -> list[str]:
+    plain = "".join(" " if character in string.punctuation else character for character in text.lower())
+    return [word for word in plain.split() if word not in ("a", "an", "the")]

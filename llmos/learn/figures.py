@@ -1,0 +1,351 @@
+"""What microcode is worth, row by row: the table that `llmos learn eval` and `python -m bench microcode` print.
+
+A row keeps the value of each case, so that two models are compared case by case. Where something is refused (no tool
+fits, nothing is found, not known), the threshold is set so that few of the others are refused, and the row says how
+many of those that should be are. Knows engines by their protocol, and no training.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from llmos.agents.calibration import ece
+from llmos.agents.jobs import ANSWER, ASK, NOT_FOUND, Job
+from llmos.learn.data.example import Example, Sheet, SheetMaker, Split
+from llmos.learn.evaluate import Figure, Said, ask, examples, f1, split_answer
+from llmos.messages import Grammar, Score
+
+if TYPE_CHECKING:
+    from llmos.kernel.protocols import Engine
+
+REFUSED = 0.05
+"""So many of the requests that a tool fits may be refused, and of the questions that it does not know answered."""
+ABSTAINED = 0.10
+"""So many of the questions that passages answer may be said not to be found."""
+COUNT = 200
+ECE = "calibration error (ECE)"
+_CASES = 1_000
+_Z = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured figure.
+
+    Attributes:
+        job: What was asked.
+        values: Of each case, 0 to 1: right or not, or the overlap of words.
+        lower: Less is better.
+        value: Where it is not the mean of the values.
+    """
+
+    name: str
+    job: str
+    values: tuple[float, ...]
+    lower: bool = False
+    value: float | None = None
+
+    @property
+    def figure(self) -> Figure:
+        """The mean of the cases with its interval."""
+        mean = sum(self.values) / len(self.values) if self.values else 0.0
+        return Figure(self.name, mean if self.value is None else self.value, len(self.values))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What came of measuring a model.
+
+    Attributes:
+        said: Every answer, by job.
+    """
+
+    rows: tuple[Row, ...]
+    said: Mapping[Job, Sequence[Said]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """Examples of one maker.
+
+    Attributes:
+        maker: Module and function in `llmos.learn.data`.
+        kinds: Only these; empty for all, and with `not` before them for all others.
+    """
+
+    name: str
+    job: Job
+    maker: tuple[str, str]
+    kinds: tuple[str, ...] = ()
+    others: bool = False
+
+    def keeps(self, example: Example) -> bool:
+        """Whether an example is one of them."""
+        return not self.kinds or (example.kind in self.kinds) is not self.others
+
+
+_NO_TOOL = ("none", "ask")
+_SETS = (
+    _Set("choose a tool, seen tools", "choose", ("calls", "choose_seen"), _NO_TOOL, others=True),
+    _Set("choose a tool, unseen tools", "choose", ("calls", "choose_unseen"), _NO_TOOL, others=True),
+    _Set("choose a tool, unseen and near ones", "choose", ("calls", "choose_unseen"), ("near",)),
+    _Set("no tool fits, or information missing", "choose", ("calls", "choose_sheet"), _NO_TOOL),
+    _Set("exact arguments, seen tools", "fill", ("calls", "fill_seen")),
+    _Set("exact arguments, unseen tools", "fill", ("calls", "fill_unseen")),
+    _Set("whole episodes", "choose", ("episodes", "episode_sheet")),
+    _Set("route to an agent", "whom", ("routes", "route_sheet")),
+    _Set("answer, retrieve or act", "whom", ("routes", "decide_sheet")),
+    _Set("passages", "read", ("passages", "passage_sheet")),
+    _Set("real prose", "read", ("squad", "squad_sheets")),
+    _Set("verdict", "verdict", ("verdicts", "verdict_sheet")),
+    _Set("choose a control of a page", "browse", ("pages", "browse_sheet")),
+    _Set("extract fields", "extract", ("fields", "extract_sheet")),
+    _Set("what it knows", "know", ("facts", "know_sheet")),
+)
+
+
+async def measure(
+    engine: Engine,
+    *,
+    count: int = COUNT,
+    split: Split = "test",
+    seed: int = 1,
+    jobs: Sequence[str] = (),
+    squad: Path | None = None,
+    temperatures: Mapping[str, float] | None = None,
+    tell: Callable[[str, float], None] = lambda name, share: None,
+) -> Measured:
+    """Measure a model.
+
+    Args:
+        count: Cases of each row.
+        jobs: Only these.
+        squad: The development file of SQuAD 2.0, for the rows on real prose; they are left out without it.
+        temperatures: Of its microcode, for the calibration error.
+        tell: Called with what is measured, and the share of all that is done.
+
+    Raises:
+        EngineError: The engine failed.
+        StorageError: `squad` can't be read.
+    """
+    sets = [one for one in _SETS if (not jobs or one.job in jobs) and (squad or one.name != "real prose")]
+    rows: list[Row] = []
+    by_job: dict[Job, list[Said]] = {}
+    chosen: list[Said] = []
+    for number, one in enumerate(sets):
+
+        def told(done: int, one: _Set = one, number: int = number) -> None:
+            tell(one.name, (number + min(done / count, 1.0)) / len(sets))
+
+        given = _examples(one, count, split, seed, squad)
+        if one.job == "read":
+            said, missing = await _read(engine, given, told)
+            rows += _reading(one.name, said, missing)
+        else:
+            said = await ask(engine, given, tell=told)
+            rows += _rows(one, said, chosen)
+        by_job.setdefault(one.job, []).extend(said)
+        if one.job == "choose" and one.others:
+            chosen += said
+    sure = [
+        (max(scaled(one.shares, (temperatures or {}).get(job, 1.0))), one.right)
+        for job, said in by_job.items()
+        if job != "read"
+        for one in said
+        if one.shares
+    ]
+    if sure:
+        rows.append(Row(ECE, "all", (0.0,) * len(sure), lower=True, value=ece(sure)))
+    return Measured(tuple(rows), by_job)
+
+
+def _examples(one: _Set, count: int, split: Split, seed: int, squad: Path | None) -> list[Example]:
+    module, name = one.maker
+    function = getattr(importlib.import_module(f"llmos.learn.data.{module}"), name)
+    maker: SheetMaker = function(squad) if module == "squad" else function
+    if one.name == "whole episodes":
+        return _episodes(maker, count, split, seed)
+
+    def kept(random: Random, split: Split) -> Sheet:
+        return [example for example in maker(random, split) if one.keeps(example)]
+
+    return examples(kept, split=split, count=count, seed=seed)
+
+
+def _episodes(maker: SheetMaker, count: int, split: Split, seed: int) -> list[Example]:
+    """All steps of so many episodes of at least two calls."""
+    found: dict[str, list[Example]] = {}
+    for number in range(count * 4):
+        for one in maker(Random(f"evaluate {seed} {number} {split}"), split):
+            found.setdefault(_request(one), []).append(one)
+        if sum(_is_long(steps) for steps in found.values()) >= count:
+            break
+    long = [steps for steps in found.values() if _is_long(steps)][:count]
+    return [step for steps in long for step in steps]
+
+
+def _request(example: Example) -> str:
+    return example.context.messages[-1].content.partition("\n\nDone:\n")[0]
+
+
+def _is_long(steps: Sequence[Example]) -> bool:
+    return sum(step.job == "fill" for step in steps) > 1
+
+
+def _rows(one: _Set, said: Sequence[Said], chosen: Sequence[Said]) -> list[Row]:
+    right = tuple(float(each.right) for each in said)
+    match one.name:
+        case "whole episodes":
+            whole: dict[str, bool] = {}
+            for each in said:
+                whole[_request(each.example)] = whole.get(_request(each.example), True) and each.right
+            return [Row("whole episodes of two calls or more", "episode", tuple(map(float, whole.values())))]
+        case "no tool fits, or information missing":
+            name = f"{one.name}: recall at ≤ {REFUSED:.0%} false refusals"
+            return [Row(name, one.job, _recall(_each(said, _refusal), _each(chosen, _refusal), REFUSED))]
+        case "what it knows":
+            known = [each for each in said if each.example.answer == "yes"]
+            others = [each for each in said if each.example.answer != "yes"]
+            name = f"answers what it knows, at ≤ {REFUSED:.0%} of the rest"
+            return [Row(name, one.job, _recall(_each(known, _knows), _each(others, _knows), REFUSED))]
+        case "verdict":
+            outcome = tuple(float(_outcome(each.text) == _outcome(each.example.answer)) for each in said)
+            return [Row("verdict", one.job, outcome), Row("verdict with its reason", one.job, right)]
+        case "answer, retrieve or act":
+            hard = tuple(float(each.right) for each in said if each.example.kind != "decide")
+            more = [Row(f"{one.name}, other words", one.job, hard)] if hard else []
+            return [Row(one.name, one.job, right), *more]
+        case _:
+            return [Row(one.name, one.job, right)]
+
+
+def _each(said: Sequence[Said], share: Callable[[Said], float]) -> list[float]:
+    """A number of each answer."""
+    return [share(one) for one in said]
+
+
+def _refusal(said: Said) -> float:
+    return sum(share for name, share in zip(said.example.choices, said.shares, strict=True) if name in (ANSWER, ASK))
+
+
+def _knows(said: Said) -> float:
+    return dict(zip(said.example.choices, said.shares, strict=True)).get("yes", 0.0)
+
+
+def _outcome(verdict: str) -> str:
+    return verdict.partition(":")[0]
+
+
+def _recall(wanted: Sequence[float], others: Sequence[float], share: float) -> tuple[float, ...]:
+    """Whether each of those wanted is above the least threshold that at most a share of the others is above."""
+    allowed = math.floor(share * len(others))
+    threshold = sorted(others, reverse=True)[allowed] if len(others) > allowed else -math.inf
+    return tuple(float(one > threshold) for one in wanted)
+
+
+# -- passages
+
+
+async def _read(
+    engine: Engine, given: Sequence[Example], tell: Callable[[int], None]
+) -> tuple[list[Said], list[float]]:
+    """What is answered if something must be, and how likely it is that nothing is found."""
+    forced = [replace(one, within=_forced(one)) for one in given]
+    said = await ask(engine, forced, tell=tell)
+    missing: list[float] = []
+    for one in said:
+        scores = await engine.score(
+            Score(context=one.example.context, choices=(one.text or "?", NOT_FOUND), priority="background")
+        )
+        missing.append(scores.choices[1].probability)
+    return said, missing
+
+
+def _forced(example: Example) -> Grammar | None:
+    if not isinstance(example.within, Grammar):
+        return None
+    return Grammar(example.within.lark.replace(f" | {json.dumps(NOT_FOUND)}", "", 1))
+
+
+def _reading(name: str, said: Sequence[Said], missing: Sequence[float]) -> list[Row]:
+    found = [(one, gone) for one, gone in zip(said, missing, strict=True) if one.example.answer != NOT_FOUND]
+    absent = [gone for one, gone in zip(said, missing, strict=True) if one.example.answer == NOT_FOUND]
+    overlap = tuple(f1(one.text, one.example.answer) for one, _ in found)
+    cited = tuple(float(split_answer(one.text)[1] == split_answer(one.example.answer)[1]) for one, _ in found)
+    recall = _recall(absent, [gone for _, gone in found], ABSTAINED)
+    return [
+        Row(f"{name}: answer (F1)", "read", overlap),
+        Row(f"{name}: citation", "read", cited),
+        Row(f"{name}: “not found”, recall at ≤ {ABSTAINED:.0%} false abstentions", "read", recall),
+    ]
+
+
+# -- confidences
+
+
+def scaled(shares: Sequence[float], temperature: float) -> tuple[float, ...]:
+    """Shares at another temperature (Guo et al. 2017, arXiv:1706.04599)."""
+    logs = [math.log(max(share, 1e-12)) / temperature for share in shares]
+    most = max(logs)
+    weights = [math.exp(log - most) for log in logs]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+def temperatures(said: Mapping[Job, Sequence[Said]]) -> dict[str, float]:
+    """For each job that chooses, the temperature at which the answers that were wanted are the likeliest."""
+    grid = [0.25 * 1.05**step for step in range(70)]
+    found: dict[str, float] = {}
+    for job, answers in said.items():
+        cases = [one for one in answers if one.shares and job != "read"][:_CASES]
+        if cases:
+            found[job] = round(min(grid, key=lambda value: _surprise(cases, value)), 3)
+    return found
+
+
+def _surprise(cases: Sequence[Said], temperature: float) -> float:
+    total = 0.0
+    for one in cases:
+        share = scaled(one.shares, temperature)[one.example.choices.index(one.example.answer)]
+        total -= math.log(max(share, 1e-12))
+    return total
+
+
+# -- two models
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Of a row of two models, case by case: the mean and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def better(self) -> bool:
+        """It is above 0 beyond the noise."""
+        return self.low > 0
+
+    @property
+    def worse(self) -> bool:
+        """It is below 0 beyond the noise."""
+        return self.high < 0
+
+
+def difference(old: Row, new: Row) -> Difference:
+    """How much better the new model is, over the cases of both (normal approximation of the paired mean)."""
+    pairs = list(zip(old.values, new.values, strict=True))
+    if old.value is not None or not pairs:
+        return Difference(0.0, -math.inf, math.inf)
+    apart = [after - before for before, after in pairs]
+    mean = sum(apart) / len(apart)
+    spread = sum((one - mean) ** 2 for one in apart) / max(len(apart) - 1, 1)
+    half = _Z * math.sqrt(spread / len(apart))
+    return Difference(mean, mean - half, mean + half)
