@@ -19,6 +19,7 @@ NAMES = (
     "engine",
     "kernel",
     "memory",
+    "microcode",
     "policy",
     "reasoning",
     "tasks",

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "runs": BOOT,
     "boot": BOOT,
     "browsing": BOOT,
-    "shell": BOOT,
+    "shell": BOOT | {"learn"},
     "server": BOOT,
     "learn": BOOT,
     "__init__": {"agents", "boot", "config", "errors", "events", "kernel", "messages", "tools"},
@@ -55,6 +55,7 @@ HEAVY = {
     "onnxruntime",
     "playwright",
     "tokenizers",
+    "gguf",
 }
 
 

@@ -35,6 +35,8 @@ COMMAND_NAMES = [
     *("grants", "grants list", "grants add", "grants revoke"),
     *("mcp", "mcp add", "mcp list", "mcp test", "mcp approve", "mcp remove"),
     *("agents", "agents list", "agents show", "agents new", "agents run", "agents approve", "route"),
+    "learn",
+    *(f"learn {name}" for name in ("train", "eval", "from-traces", "list", "use", "rollback")),
     "memory",
     *(f"memory {name}" for name in ("add", "watch", "search", "list", "show", "forget")),
     *(f"memory {name}" for name in ("pin", "stats", "export", "import", "map")),
@@ -131,11 +133,11 @@ def test_the_command_reference_is_what_help_prints() -> None:
 
 def test_every_command_has_a_reference() -> None:
     listed = re.findall(r"^  (\w+) ", help_of("").partition("Commands:")[2].partition("\n\n")[0], re.MULTILINE)
-    groups = ("secret", "memory", "model", "grants", "mcp", "agents", "skill")
+    groups = ("secret", "memory", "model", "grants", "mcp", "agents", "skill", "learn")
     below = {
         f"{group} {name}"
         for group in groups
-        for name in re.findall(r"^  (\w+) ", help_of(group).partition("Commands:")[2], re.MULTILINE)
+        for name in re.findall(r"^  ([\w-]+) ", help_of(group).partition("Commands:")[2], re.MULTILINE)
     }
     assert {*listed, *below, ""} == set(COMMAND_NAMES)
 

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from llmos.agents import microcode
 from llmos.agents.asking import shares_of
 from llmos.agents.citing import (
     Citation,
@@ -39,7 +40,7 @@ from llmos.agents.citing import (
 from llmos.kernel.branch import Branch
 from llmos.kernel.process import Process
 from llmos.kernel.protocols import Memo
-from llmos.messages import Context, Message, Sampling
+from llmos.messages import Context, Message, Microcode, Sampling
 
 NOT_THERE = "That is not in your documents."
 
@@ -51,6 +52,12 @@ WRITES = 3_000_000_000
 
 NEAR = 0.1
 """Statements whose scores are nearer than this to the best one's are put to the model."""
+
+READ = 5
+"""So many of them microcode reads, those with the best statements."""
+
+ABSENT = 0.9
+"""From this probability on, microcode's finding that no passage answers counts, unless its notes say another."""
 
 _SURE = 0.6
 _LONGEST = 80
@@ -98,6 +105,11 @@ def _texts() -> _Texts:
 def asks(words: str) -> bool:
     """Whether words ask for something that could stand in a document: a question of some content, not a whole text."""
     return bool(_QUESTION.search(words)) and bool(asked_terms(words)) and len(words.split()) <= _LONGEST
+
+
+def speaks_of(words: str, texts: Sequence[str]) -> bool:
+    """Whether words ask for something that some texts speak of."""
+    return not {term for text in texts for term in terms(text)}.isdisjoint(asked_terms(words))
 
 
 def names_documents(words: str) -> bool:
@@ -148,7 +160,10 @@ async def answer(process: Process, question: str, *, before: str = "", certain: 
         return None
     if await _writes(process) and (written := await _written(process, question, memos, found)) is not None:
         return written
-    best = await _decided(process, question, good)
+    code = await microcode.forms(process)
+    best = await (_decided(process, question, good) if code is None else _read(process, code, question, good, memos))
+    if best is None:
+        return None
     taken = chosen(asked, best, good, found)
     return extract(taken, memos, confidence=max(best.covered, best.statement.score))
 
@@ -162,6 +177,22 @@ async def _decided(process: Process, question: str, good: Sequence[Ranked]) -> R
     prompt = _texts().question.format(passages="\n".join(texts), question=question)
     shares = dict(zip(texts, await shares_of(process, Context(), prompt, texts), strict=True))
     return max(near, key=lambda one: one.score + NEAR * shares[one.statement.plain])
+
+
+async def _read(
+    process: Process, code: Microcode, question: str, good: Sequence[Ranked], memos: Sequence[Memo]
+) -> Ranked | None:
+    """The statement with the words that microcode finds to be the answer; None where it finds that there is none."""
+    numbers = list(dict.fromkeys(one.statement.passage for one in good))[:READ]
+    found = await microcode.read(process, code, [memos[number].text for number in numbers], question)
+    if found is None:
+        return good[0]
+    if found.missing >= code.thresholds.get("not found", ABSENT):
+        return None
+    there = (
+        one for one in good if one.statement.passage == numbers[found.passage] and found.text in one.statement.plain
+    )
+    return next(there, good[0])
 
 
 # -- a model that writes

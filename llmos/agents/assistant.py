@@ -393,18 +393,26 @@ class _Work:
         prompt = step.words if not text else prompts().about.format(text=text[:6000], request=step.words)
         before = [one for one in self.before if one.role in ("user", "assistant") and one.content]
         given = [one.content for one in self.before if one.role == "system" and one.content]
+        if self.code is not None and not text and not await self._is_sure(self.code, step.words, before):
+            return self._quoted(step) or prompts().unsure
         system = Message("system", "\n\n".join([*given, self.skilled.instructions]))
         aside = self.process.aside(Context(messages=(system, *before)))
         thought = await aside.think(prompt, sampling=_CHAT, max_tokens=MAX_ANSWER)
         said = answers.whole(thought.text.strip(), cut=thought.reason == "length")
         if any(SOURCES.search(one.content) for one in before):
             said = uncited(said)
-        if thought.confidence is not None and thought.confidence < _DOUBT:
+        if self.code is None and thought.confidence is not None and thought.confidence < _DOUBT:
             if quoted := self._quoted(step):
                 return quoted
             said = f"{said}\n(I am not sure of this.)"
         absent, self.absent = self.absent, False
         return f"{answering.NOT_THERE} The model itself says:\n{said}" if absent and not text else said
+
+    async def _is_sure(self, code: Microcode, words: str, before: Sequence[Message]) -> bool:
+        """Whether the model may answer from what it knows; what was spoken of before is no question of knowledge."""
+        if not answering.asks(words) or answering.speaks_of(words, [one.content for one in before]):
+            return True
+        return await microcode.knows(self.process, code, words) >= code.thresholds.get("know", 0.5)
 
     def _quoted(self, step: Request) -> str:
         """What the skills that were read say on a request, verbatim; empty where they say nothing on it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmos.agents.allowed import NUMBERS
@@ -20,6 +21,9 @@ from llmos.messages import ToolSpec
 
 LEARNT = frozenset({"free", "query", "content", "number", "enum", "flag", "old", "new"})
 """Roles in which microcode is right more often than the rules."""
+
+AHEAD = 1.0
+"""By so much what microcode read weighs more than what rules found: it is not asked again."""
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|[A-Za-z]+")
 
@@ -38,7 +42,8 @@ def joined(spec: ToolSpec, roles: Mapping[str, str], grounded: Grounded, filled:
         known, value = grounded.values.get(name, ()), filled.values.get(name)
         said = None if value is None else located(value, request)
         if said is not None and (not known or roles[name] in LEARNT):
-            values[name] = (said, *(one for one in known if one.value != said.value))
+            first = replace(said, weight=max((one.weight for one in known), default=0.0) + AHEAD)
+            values[name] = (first, *(one for one in known if one.value != said.value))
         elif known and (said is not None or name in required or roles[name] not in LEARNT):
             values[name] = known
     missing = tuple(name for name in required if name not in values)

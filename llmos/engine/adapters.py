@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +114,8 @@ def write(path: Path, adapter: Adapter, *, architecture: str = "llama") -> None:
         _finish(writer)
         os.replace(new, path)
     except OSError as error:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink()
         raise StorageError(
             f"The adapter {str(path)!r} could not be written: {error}.", hint="Free some disk space."
         ) from error
@@ -247,7 +248,8 @@ def merge(model: Path, adapter: Path, out: Path, *, stop: threading.Event | None
     except (ValueError, KeyError, IndexError) as error:
         raise ModelInvalid(f"{str(adapter)!r} can't be merged into {str(model)!r}: {error}.", hint=_ANOTHER) from error
     finally:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink()
 
 
 def _merge(model: Path, change: Adapter, out: Path, stop: threading.Event | None) -> None:

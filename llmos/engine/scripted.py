@@ -44,6 +44,7 @@ from llmos.messages import (
     Context,
     EngineInfo,
     Generate,
+    Microcode,
     Score,
     ScoredChoice,
     Scores,
@@ -75,6 +76,7 @@ class ScriptedEngine:
             number per choice. Without it all choices are equally likely. They count as calibrated: `Score.baseline`
             changes nothing.
         capabilities: What it claims to be able to do; what is missing raises `Unsupported`.
+        microcode: The microcode that it claims to have.
 
     Attributes:
         requests: Every `Generate` it got, in order.
@@ -92,6 +94,7 @@ class ScriptedEngine:
         seconds_per_token: float = 0.0,
         scores: ScoreScript | None = None,
         capabilities: frozenset[Capability] = _CAPABILITIES,
+        microcode: Microcode | None = None,
     ) -> None:
         self.requests: list[Generate] = []
         self.score_requests: list[Score] = []
@@ -103,7 +106,13 @@ class ScriptedEngine:
         self._seconds_per_token = seconds_per_token
         self._read: set[int] = set()
         self._closed = threading.Event()
-        self._info = EngineInfo(name=name, fingerprint=f"scripted:{name}", context=context, capabilities=capabilities)
+        self._info = EngineInfo(
+            name=name,
+            fingerprint=f"scripted:{name}",
+            context=context,
+            capabilities=capabilities,
+            microcode=microcode,
+        )
 
     @property
     def info(self) -> EngineInfo:

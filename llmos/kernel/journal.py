@@ -381,7 +381,7 @@ class Journal:
 
     def was_undone(self, run: str) -> bool:
         """Whether anything that a run did was taken back."""
-        return bool(self._one("SELECT count(*) FROM kept WHERE run = ? AND undone", (run,), "i"))
+        return self._one("SELECT number FROM kept WHERE run = ? AND undone LIMIT 1", (run,), "i") is not None
 
     def undone(self, run: str, kept: Kept) -> None:
         """Enter that a change was taken back."""

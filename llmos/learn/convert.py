@@ -81,7 +81,7 @@ def divergence(training: Path, model: Path, adapter: Path, texts: Sequence[Seque
     for text, logits in zip(texts, _logits(model, adapter, texts), strict=True):
         with torch.no_grad():
             ours = own([Sheet(text[:1], [text[1:]])], torch.arange(len(text))).float()
-        theirs = torch.log_softmax(torch.from_numpy(np.array(logits)), dim=-1)
+        theirs = torch.log_softmax(torch.as_tensor(np.array(logits)), dim=-1)
         shares = torch.log_softmax(ours, dim=-1)
         total += float((shares.exp() * (shares - theirs)).sum())
         count += len(text)

@@ -8,10 +8,9 @@ many of those that should be are. Knows engines by their protocol, and no traini
 from __future__ import annotations
 
 import importlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from llmos.agents.calibration import ece
 from llmos.agents.jobs import ANSWER, ASK, NOT_FOUND, Job
 from llmos.learn.data.example import Example, Sheet, SheetMaker, Split
 from llmos.learn.evaluate import Figure, Said, ask, examples, f1, split_answer
-from llmos.messages import Grammar, Score
+from llmos.messages import Score
 
 if TYPE_CHECKING:
     from llmos.kernel.protocols import Engine
@@ -257,8 +256,7 @@ async def _read(
     engine: Engine, given: Sequence[Example], tell: Callable[[int], None]
 ) -> tuple[list[Said], list[float]]:
     """What is answered if something must be, and how likely it is that nothing is found."""
-    forced = [replace(one, within=_forced(one)) for one in given]
-    said = await ask(engine, forced, tell=tell)
+    said = await ask(engine, given, tell=tell)
     missing: list[float] = []
     for one in said:
         scores = await engine.score(
@@ -266,12 +264,6 @@ async def _read(
         )
         missing.append(scores.choices[1].probability)
     return said, missing
-
-
-def _forced(example: Example) -> Grammar | None:
-    if not isinstance(example.within, Grammar):
-        return None
-    return Grammar(example.within.lark.replace(f" | {json.dumps(NOT_FOUND)}", "", 1))
 
 
 def _reading(name: str, said: Sequence[Said], missing: Sequence[float]) -> list[Row]:
@@ -305,7 +297,7 @@ def temperatures(said: Mapping[Job, Sequence[Said]]) -> dict[str, float]:
     for job, answers in said.items():
         cases = [one for one in answers if one.shares and job != "read"][:_CASES]
         if cases:
-            found[job] = round(min(grid, key=lambda value: _surprise(cases, value)), 3)
+            found[job] = round(min((_surprise(cases, value), value) for value in grid)[1], 3)
     return found
 
 

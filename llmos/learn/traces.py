@@ -109,8 +109,10 @@ def collect(
         traces += found
         if not found:
             left_out.append((run.id, not_so or "it has no call to learn from"))
-    unique = {one.digest: one for one in reversed(traces)}
-    return Collected(tuple(one for one in traces if unique.pop(one.digest, None) is not None), tuple(left_out))
+    newest: dict[str, Trace] = {}
+    for one in traces:
+        newest.setdefault(one.digest, one)
+    return Collected(tuple(newest.values()), tuple(left_out))
 
 
 def _asked(runs: Iterable[Run]) -> dict[str, list[float]]:
@@ -150,7 +152,7 @@ def _verified(
     if outcome:
         return "", "no verifier passed it"
     end = run.ended or run.created
-    if any(0 < again - run.created and again - end < SOON_SECONDS for again in asked[_request(run).casefold()]):
+    if any(run.created < again < end + SOON_SECONDS for again in asked[_request(run).casefold()]):
         return "", "the same was asked again soon after"
     return "you neither took it back nor asked again", ""
 

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmos.shell import cli_agents, cli_browse, cli_mcp, cli_memory, cli_route, cli_runs, cli_secrets, cli_skills
+from llmos.shell import (
+    cli_agents,
+    cli_browse,
+    cli_learn,
+    cli_mcp,
+    cli_memory,
+    cli_route,
+    cli_runs,
+    cli_secrets,
+    cli_skills,
+)
 from llmos.shell.cli_runs import AsJson, Model, Tools, Unsafe
 
 if TYPE_CHECKING:
@@ -292,6 +302,7 @@ cli_route.add_to(app)
 cli_browse.add_to(app)
 cli_skills.add_to(app)
 app.add_typer(cli_agents.app)
+app.add_typer(cli_learn.app)
 app.add_typer(cli_mcp.app)
 app.add_typer(cli_memory.app)
 app.add_typer(cli_secrets.app)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,10 @@ from gguf import GGUFReader, GGUFWriter
 from llmos.engine import adapters
 from llmos.engine.gguf import read_header
 from llmos.engine.store import builtin
+from llmos.learn.data.example import Example, Sheet, Split
+from llmos.learn.recipe import Recipe
+from llmos.learn.train import Job, Plan, State, train
+from llmos.messages import Context, Message
 
 WIDTH, INNER, BLOCKS, HEADS, SHARED, TOKENS = 64, 128, 2, 4, 2, 2048
 _CONTROLS, _BYTES = 17, 256
@@ -111,3 +118,49 @@ def damage(path: Path, out: Path, value: float = float("nan")) -> Path:
     a[0, 0] = value
     adapters.write(out, adapters.Adapter(found.notes, {**found.pairs, "blk.1.attn_q.weight": (a, b)}, found.alpha))
     return out
+
+
+# -- a recipe and a training
+
+
+def _words(random: Random, split: Split) -> Sheet:
+    """Which of three words comes: one system message, so that the beginning is shared."""
+    system = Message("system", f"Say the word for the number. {random.choice(['Be short.', 'One word.'])}")
+    words = {"1": "one", "2": "two", "3": "three"}
+    return [
+        Example(
+            "choose",
+            Context(messages=(system, Message("user", f"Which is {number}, please?"))),
+            words[number],
+            tuple(words.values()),
+        )
+        for number in random.sample(sorted(words), 3)
+    ]
+
+
+def recipe() -> Recipe:
+    """Something that a tiny model can learn by heart."""
+    return Recipe("tiny", {"words": _words}, {"words": 1.0})
+
+
+def train_on(model: Path, folder: Path, *, steps: int = 6, die_at: int = 0, workers: int = 1) -> State:
+    """A training of some steps, the last tokens of which don't matter.
+
+    Args:
+        die_at: The step at which the process kills itself.
+    """
+
+    def tell(state: State) -> None:
+        if state.steps == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    # no sheet is as long as that: the learning rate is the same for any number of steps
+    plan = Plan(tokens=1_000_000, sheets=2, rate=5e-3, warm=2, save_seconds=0.0, workers=workers)
+    count = 0
+
+    def stopped() -> bool:
+        nonlocal count
+        count += 1
+        return count >= steps
+
+    return train(Job(model=model, recipe=recipe, folder=folder, plan=plan), tell=tell, stopped=stopped)

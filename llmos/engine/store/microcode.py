@@ -178,7 +178,7 @@ def use(name: str | None, model: Path) -> None:
         StorageError: The choice can't be kept.
     """
     if name is not None:
-        path = _path(name)
+        path = path_of(name)
         adapters.check_fits(path, model)
         adapters.read(path)
     fingerprint = read_header(model).fingerprint
@@ -231,7 +231,7 @@ def _chosen(fingerprint: str) -> Path | None:
     choice = _read().get(fingerprint, _Choice())
     if choice.use is None:
         return SHIPPED if _is_for(SHIPPED, fingerprint) else None
-    return _path(choice.use) if choice.use else None
+    return path_of(choice.use) if choice.use else None
 
 
 def _is_for(path: Path, fingerprint: str) -> bool:
@@ -246,7 +246,7 @@ def _paths() -> list[Path]:
     return [*shipped, *sorted(path for path in folder().glob("*.gguf") if not path.name.startswith("."))]
 
 
-def _path(name: str) -> Path:
+def path_of(name: str) -> Path:
     """The file of an adapter.
 
     Raises:
@@ -312,7 +312,7 @@ def merged_path(model: Path, *, setting: str = ON) -> Path | None:
     if note is None or setting == OFF:
         return None
     try:
-        adapter = _path(setting) if setting != ON else _chosen(str(note.get("model")))
+        adapter = path_of(setting) if setting != ON else _chosen(str(note.get("model")))
         fits = adapter is not None and note.get("adapter") == content_key(adapter)
     except LlmosError:
         return None
@@ -343,7 +343,7 @@ def _wanted(model: Path, setting: str, tell: Callable[[str], None]) -> Path | No
     if setting == OFF or (not _paths() and setting == ON and not _file().exists()):
         return None
     header = read_header(model)
-    adapter = _path(setting) if setting != ON else _chosen(header.fingerprint)
+    adapter = path_of(setting) if setting != ON else _chosen(header.fingerprint)
     if adapter is None:
         if SHIPPED.is_file() and _is_builtin(model) and header.fingerprint not in _read():
             tell(f"The microcode that ships was made for another file than {model.name!r}. {_PLAIN}")
@@ -460,10 +460,10 @@ def _read() -> dict[str, _Choice]:
 
 
 def _checked(choice: Any) -> _Choice:  # noqa: ANN401  # JSON
-    found = _Choice(choice["use"], list(choice["history"]))
-    if not all(one is None or isinstance(one, str) for one in (found.use, *found.history)):
+    names: list[object] = [choice["use"], *choice["history"]]
+    if not all(one is None or isinstance(one, str) for one in names):
         raise ValueError("a name is not a text")
-    return found
+    return _Choice(choice["use"], list(choice["history"]))
 
 
 def _write(choices: Mapping[str, _Choice]) -> None:

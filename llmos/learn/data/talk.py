@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from llmos.agents import jobs
 from llmos.agents.prompts import prompts
 from llmos.learn.data import facts, wording
 from llmos.learn.data.example import Example, Sheet, Split
@@ -27,6 +28,10 @@ _BEFORE = 0.12
 
 _NOISY = 0.5
 _BEG = 0.4
+
+_SURE = 0.7
+_ANSWERABLE = ("talk", "row", "letter", "wording")
+_UNSURE = re.compile(r"\bnot sure\b|\b(?:do not|don't|can't|cannot) (?:know|tell|see|say)\b|\bhaven't\b", re.I)
 
 _VERBS = frozenset(
     ("write", "tell", "give", "suggest", "make", "list", "name", "describe", "count", "use", "compose", "invite",
@@ -45,6 +50,17 @@ _Said = tuple[Sequence[_Turn], str, str]
 def talk_sheet(random: Random, split: Split) -> Sheet:
     """Messages to the default agent, of all kinds, each with its reply."""
     return [_example(random, split) for _ in range(random.randint(6, 12))]
+
+
+def sure_sheet(random: Random, split: Split) -> Sheet:
+    """Whether the model can answer a message by itself: talk and wishes about words, and what nobody can know."""
+    sheet: list[Example] = []
+    for _ in range(random.randint(6, 12)):
+        sure = random.random() < _SURE
+        _, ask, say = _MAKERS[random.choice(_ANSWERABLE) if sure else "open"](random, split)
+        said = facts.YES if sure and not _UNSURE.search(say) else facts.NO
+        sheet.append(Example("know", jobs.know(ask), said, (facts.YES, facts.NO), "talk" if sure else "open"))
+    return sheet
 
 
 def _example(random: Random, split: Split) -> Example:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import namedtuple
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from llmos.config import EngineOptions
 from llmos.engine import adapters, open_engine
 from llmos.engine.gguf import read_header
 from llmos.engine.llama import LlamaEngine, LlamaOptions
-from llmos.engine.store import library, microcode, tune, tune_cache
+from llmos.engine.store import library, microcode, tune_cache
 from llmos.errors import ConfigError, EngineClosed, ModelInvalid, ModelNotFound, StorageError
 from llmos.events import Finished
 from llmos.messages import GREEDY, Context, Generate, Score
@@ -28,6 +29,7 @@ from tests.learn import tiny
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LLMOS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(microcode, "SHIPPED", tmp_path / "shipped" / "kernel.gguf")
+    monkeypatch.setattr("llmos.engine.store.attention.real_models_forbidden", _yes)  # it measures for seconds
     return tmp_path
 
 
@@ -44,6 +46,10 @@ def first(home: Path, model: Path) -> Path:
 @pytest.fixture
 def second(home: Path, model: Path) -> Path:
     return tiny.write_adapter(home / "second.gguf", model, name="second", seed=2)
+
+
+def _yes() -> bool:
+    return True
 
 
 def told(model: Path, setting: str = "on") -> tuple[Path | None, list[str]]:
@@ -202,7 +208,12 @@ def test_an_adapter_with_values_that_are_no_numbers_is_refused(
 
 
 def test_an_adapter_with_notes_that_cant_be_is_refused(model: Path, home: Path) -> None:
-    for wrong in ({"temperatures": {"choose": 0.0}}, {"thresholds": {"ask": float("nan")}}, {"temperatures": 3}):
+    bad: list[dict[str, Any]] = [
+        {"temperatures": {"choose": 0.0}},
+        {"thresholds": {"ask": float("nan")}},
+        {"temperatures": 3},
+    ]
+    for wrong in bad:
         with pytest.raises(ModelInvalid, match="notes"):
             adapters.notes(tiny.write_adapter(home / "wrong.gguf", model, **wrong))
     with pytest.raises(ModelInvalid, match="no microcode"):
@@ -282,8 +293,11 @@ def test_a_setting_names_another_adapter_or_none(model: Path, first: Path, secon
 
 def test_a_full_disk_leaves_the_plain_model(model: Path, first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     microcode.use(microcode.install(first, model), model)
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(tune.shutil, "disk_usage", lambda place: usage(1 << 30, 1 << 30, 1 << 10))
+
+    def usage(place: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=1 << 10)
+
+    monkeypatch.setattr("llmos.engine.store.tune.shutil.disk_usage", usage)
     path, said = told(model)
     assert path is None
     assert "MB of disk" in said[0]
@@ -291,7 +305,11 @@ def test_a_full_disk_leaves_the_plain_model(model: Path, first: Path, monkeypatc
 
 def test_too_little_memory_leaves_the_plain_model(model: Path, first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     microcode.use(microcode.install(first, model), model)
-    monkeypatch.setattr(microcode, "usable_ram", lambda hardware: 1 << 20)
+
+    def little(hardware: object) -> int:
+        return 1 << 20
+
+    monkeypatch.setattr(microcode, "usable_ram", little)
     path, said = told(model)
     assert path is None
     assert "memory" in said[0]
