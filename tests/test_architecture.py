@@ -247,6 +247,21 @@ def test_starting_up_loads_no_heavy_package(code: str) -> None:
     assert not loaded_by(code) & HEAVY
 
 
+def test_what_trains_is_imported_when_something_is_trained() -> None:
+    """Torch and gguf at the top of a module would be loaded by whatever imports it; the model itself is written in
+    torch, and is imported inside functions."""
+    wrong = [
+        module.where(node)
+        for module in modules()
+        if module.name != "llmos.learn.model"
+        for node in module.tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        if name.split(".")[0] in {"torch", "gguf"} or name == "llmos.learn.model"
+    ]
+    assert not wrong, wrong
+
+
 def test_asking_for_the_version_loads_only_the_standard_library() -> None:
     loaded = loaded_by("sys.argv = ['llmos', '--version']; from llmos.__main__ import main; main()")
     bare = loaded_by("pass")

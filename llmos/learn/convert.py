@@ -24,6 +24,7 @@ def convert(
     *,
     name: str = "kernel",
     temperatures: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, float] | None = None,
     figures: Mapping[str, float] | None = None,
     examples: str = "",
 ) -> adapters.Notes:
@@ -55,6 +56,7 @@ def convert(
         tokens=data["state"]["tokens"],
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         temperatures=temperatures or {},
+        thresholds=thresholds or {},
         figures=figures or {},
         examples=examples,
     )

@@ -19,7 +19,6 @@ from llmos.agents.calibration import ece
 from llmos.agents.jobs import ANSWER, ASK, NOT_FOUND, Job
 from llmos.learn.data.example import Example, Sheet, SheetMaker, Split
 from llmos.learn.evaluate import Figure, Said, ask, examples, f1, split_answer
-from llmos.messages import Score
 
 if TYPE_CHECKING:
     from llmos.kernel.protocols import Engine
@@ -76,7 +75,8 @@ class _Set:
 
     Attributes:
         maker: Module and function in `llmos.learn.data`.
-        kinds: Only these; empty for all, and with `not` before them for all others.
+        kinds: Only these; empty for all, and with `others` all but these.
+        times: So many cases for one of a row, where a row is of a part of them.
     """
 
     name: str
@@ -84,6 +84,7 @@ class _Set:
     maker: tuple[str, str]
     kinds: tuple[str, ...] = ()
     others: bool = False
+    times: int = 1
 
     def keeps(self, example: Example) -> bool:
         """Whether an example is one of them."""
@@ -100,13 +101,13 @@ _SETS = (
     _Set("exact arguments, unseen tools", "fill", ("calls", "fill_unseen")),
     _Set("whole episodes", "choose", ("episodes", "episode_sheet")),
     _Set("route to an agent", "whom", ("routes", "route_sheet")),
-    _Set("answer, retrieve or act", "whom", ("routes", "decide_sheet")),
+    _Set("answer, retrieve or act", "whom", ("routes", "decide_sheet"), times=3),
     _Set("passages", "read", ("passages", "passage_sheet")),
-    _Set("real prose", "read", ("squad", "squad_sheets")),
+    _Set("real prose", "read", ("squad", "squad_sheets"), times=4),
     _Set("verdict", "verdict", ("verdicts", "verdict_sheet")),
     _Set("choose a control of a page", "browse", ("pages", "browse_sheet")),
     _Set("extract fields", "extract", ("fields", "extract_sheet")),
-    _Set("what it knows", "know", ("facts", "know_sheet")),
+    _Set("what it knows", "know", ("facts", "know_sheet"), times=3),
 )
 
 
@@ -139,27 +140,19 @@ async def measure(
     by_job: dict[Job, list[Said]] = {}
     chosen: list[Said] = []
     for number, one in enumerate(sets):
+        given = _examples(one, count * one.times, split, seed, squad)
 
-        def told(done: int, one: _Set = one, number: int = number) -> None:
-            tell(one.name, (number + min(done / count, 1.0)) / len(sets))
+        def told(done: int, one: _Set = one, number: int = number, many: int = len(given)) -> None:
+            tell(one.name, (number + done / many) / len(sets))
 
-        given = _examples(one, count, split, seed, squad)
-        if one.job == "read":
-            said, missing = await _read(engine, given, told)
-            rows += _reading(one.name, said, missing)
-        else:
-            said = await ask(engine, given, tell=told)
-            rows += _rows(one, said, chosen)
-        by_job.setdefault(one.job, []).extend(said)
+        said = await ask(engine, given, tell=told)
+        rows += _reading(one.name, said) if one.job == "read" else _rows(one, said, chosen)
+        for each in said:
+            by_job.setdefault(each.example.job, []).append(each)
         if one.job == "choose" and one.others:
             chosen += said
-    sure = [
-        (max(scaled(one.shares, (temperatures or {}).get(job, 1.0))), one.right)
-        for job, said in by_job.items()
-        if job != "read"
-        for one in said
-        if one.shares
-    ]
+    known = temperatures or {}
+    sure = [(confidence(one, known.get(job, 1.0)), one.right) for job, said in by_job.items() for one in said]
     if sure:
         rows.append(Row(ECE, "all", (0.0,) * len(sure), lower=True, value=ece(sure)))
     return Measured(tuple(rows), by_job)
@@ -238,6 +231,10 @@ def _knows(said: Said) -> float:
     return dict(zip(said.example.choices, said.shares, strict=True)).get("yes", 0.0)
 
 
+def _missing(said: Said) -> float:
+    return said.shares[1]
+
+
 def _outcome(verdict: str) -> str:
     return verdict.partition(":")[0]
 
@@ -252,26 +249,12 @@ def _recall(wanted: Sequence[float], others: Sequence[float], share: float) -> t
 # -- passages
 
 
-async def _read(
-    engine: Engine, given: Sequence[Example], tell: Callable[[int], None]
-) -> tuple[list[Said], list[float]]:
-    """What is answered if something must be, and how likely it is that nothing is found."""
-    said = await ask(engine, given, tell=tell)
-    missing: list[float] = []
-    for one in said:
-        scores = await engine.score(
-            Score(context=one.example.context, choices=(one.text or "?", NOT_FOUND), priority="background")
-        )
-        missing.append(scores.choices[1].probability)
-    return said, missing
-
-
-def _reading(name: str, said: Sequence[Said], missing: Sequence[float]) -> list[Row]:
-    found = [(one, gone) for one, gone in zip(said, missing, strict=True) if one.example.answer != NOT_FOUND]
-    absent = [gone for one, gone in zip(said, missing, strict=True) if one.example.answer == NOT_FOUND]
-    overlap = tuple(f1(one.text, one.example.answer) for one, _ in found)
-    cited = tuple(float(split_answer(one.text)[1] == split_answer(one.example.answer)[1]) for one, _ in found)
-    recall = _recall(absent, [gone for _, gone in found], ABSTAINED)
+def _reading(name: str, said: Sequence[Said]) -> list[Row]:
+    found = [one for one in said if one.example.answer != NOT_FOUND]
+    absent = [one for one in said if one.example.answer == NOT_FOUND]
+    overlap = tuple(f1(one.text, one.example.answer) for one in found)
+    cited = tuple(float(split_answer(one.text)[1] == split_answer(one.example.answer)[1]) for one in found)
+    recall = _recall(_each(absent, _missing), _each(found, _missing), ABSTAINED)
     return [
         Row(f"{name}: answer (F1)", "read", overlap),
         Row(f"{name}: citation", "read", cited),
@@ -290,23 +273,46 @@ def scaled(shares: Sequence[float], temperature: float) -> tuple[float, ...]:
     return tuple(weight / sum(weights) for weight in weights)
 
 
+def confidence(said: Said, temperature: float) -> float:
+    """How sure a model is of what it said, at a temperature."""
+    if len(said.shares) == 1:
+        return float(said.shares[0] ** (1 / temperature))
+    return max(scaled(said.shares, temperature))
+
+
 def temperatures(said: Mapping[Job, Sequence[Said]]) -> dict[str, float]:
-    """For each job that chooses, the temperature at which the answers that were wanted are the likeliest."""
+    """For each job, the temperature at which what was right is the likeliest."""
     grid = [0.25 * 1.05**step for step in range(70)]
     found: dict[str, float] = {}
     for job, answers in said.items():
-        cases = [one for one in answers if one.shares and job != "read"][:_CASES]
-        if cases:
-            found[job] = round(min((_surprise(cases, value), value) for value in grid)[1], 3)
+        cases = answers[:_CASES]
+        found[job] = round(min((_surprise(cases, value), value) for value in grid)[1], 3)
     return found
 
 
 def _surprise(cases: Sequence[Said], temperature: float) -> float:
-    total = 0.0
-    for one in cases:
-        share = scaled(one.shares, temperature)[one.example.choices.index(one.example.answer)]
-        total -= math.log(max(share, 1e-12))
-    return total
+    return -sum(math.log(max(_likelihood(one, temperature), 1e-12)) for one in cases)
+
+
+def _likelihood(said: Said, temperature: float) -> float:
+    """How likely a model finds what is right; of what it wrote freely, that it is right, or that it is not."""
+    example = said.example
+    if len(said.shares) == 1:
+        sure = confidence(said, temperature)
+        return sure if said.right else 1 - sure
+    shares = scaled(said.shares, temperature)
+    return shares[example.choices.index(example.answer) if example.choices else int(example.answer == NOT_FOUND)]
+
+
+async def calibrated(
+    engine: Engine, *, count: int = COUNT, tell: Callable[[str, float], None] = lambda name, share: None
+) -> dict[str, float]:
+    """The temperatures of a model's answers, by job, fitted on validation examples.
+
+    Raises:
+        EngineError: The engine failed.
+    """
+    return temperatures((await measure(engine, count=count, split="validation", tell=tell)).said)
 
 
 # -- two models

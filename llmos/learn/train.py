@@ -49,7 +49,7 @@ class Plan:
 
     tokens: int = 3_000_000
     sheets: int = 3
-    rate: float = 1.5e-3
+    rate: float = 6e-4
     warm: int = 30
     clip: float = 1.0
     seed: int = 1

@@ -44,6 +44,9 @@ def train(
     seed: Seed = 1,
     workers: Workers = None,
     device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="By default a GPU if there is one.")] = None,
+    calibrate: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Fit confidences on N cases of each job at the end; 0 is not.")
+    ] = 100,
     yes: Yes = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write what came of it as JSON.")] = False,
 ) -> None:
@@ -63,6 +66,7 @@ def train(
         seed=seed,
         workers=workers,
         device=device,
+        calibrate=calibrate,
         yes=yes,
         as_json=as_json,
     )

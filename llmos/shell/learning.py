@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -54,6 +54,7 @@ class Lesson:
         minutes: After which it stops, to be gone on with.
         out: Where it is kept.
         workers, device: None for what is there.
+        calibrate: Cases of each job on which confidences are fitted at the end; 0 for none.
     """
 
     recipe: str = "kernel"
@@ -65,6 +66,7 @@ class Lesson:
     seed: int = 1
     workers: int | None = None
     device: str | None = None
+    calibrate: int = 100
     yes: bool = False
     as_json: bool = False
 
@@ -91,6 +93,8 @@ def train(lesson: Lesson) -> int:
         state = learn(Job(model=model.path, recipe=make, folder=folder, plan=plan), tell=tell, stopped=stopped)
     done = state.tokens >= plan.tokens
     adapter = converted(folder, model, lesson.recipe) if done else None
+    if adapter is not None and lesson.calibrate:
+        adapter = _calibrated(folder, model, lesson, adapter)
     if lesson.as_json:
         print(json.dumps({**outcome(state, plan, folder), "adapter": str(adapter) if adapter else None}))
     if adapter is None:
@@ -223,14 +227,45 @@ def _agreed() -> bool:
     )
 
 
-def converted(folder: Path, model: ModelFile, name: str, *, examples: str = "") -> Path:
+def converted(
+    folder: Path,
+    model: ModelFile,
+    name: str,
+    *,
+    temperatures: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    examples: str = "",
+) -> Path:
     """The adapter of a training that is over."""
     from llmos.learn.convert import convert
     from llmos.learn.train import FILE
 
     out = folder / f"{name}.gguf"
-    convert(folder / FILE, model.path, out, name=name, examples=examples)
+    convert(
+        folder / FILE,
+        model.path,
+        out,
+        name=name,
+        temperatures=temperatures,
+        thresholds=thresholds,
+        examples=examples,
+    )
     return out
+
+
+def _calibrated(folder: Path, model: ModelFile, lesson: Lesson, adapter: Path) -> Path:
+    """An adapter whose confidences are worth their number."""
+    import asyncio
+
+    from llmos.learn.figures import calibrated
+    from llmos.shell.learning_figures import opened, steps
+
+    async def fit() -> dict[str, float]:
+        async with opened(model, adapter) as engine:
+            with steps("fitting confidences") as tell:
+                return await calibrated(engine, count=lesson.calibrate, tell=tell)
+
+    return converted(folder, model, lesson.recipe, temperatures=asyncio.run(fit()))
 
 
 def outcome(state: State, plan: Plan, folder: Path) -> dict[str, Any]:
@@ -280,9 +315,8 @@ def progress(tokens: int) -> Generator[Callable[[State], None]]:
         now = time.monotonic()
         if not first:
             first.append((now, state.tokens))
-        (began, before), passed = first[0], now - first[0][0]
-        del began
-        return (state.tokens - before) / passed if passed > 0 else state.tokens / max(state.seconds, 1e-9)
+        began, before = first[0]
+        return (state.tokens - before) / (now - began) if now > began else state.tokens / max(state.seconds, 1e-9)
 
     if not sys.stderr.isatty():
         yield _lines(tokens, speed)

@@ -79,7 +79,7 @@ async def _measured(name: str, model: ModelFile, adapter: Path | None, exam: Exa
 
     notes = adapters.notes(adapter) if adapter is not None else None
     async with opened(model, adapter) as engine:
-        with _progress(name) as tell:
+        with steps(name) as tell:
             found = await measure(
                 engine,
                 count=exam.count,
@@ -123,7 +123,8 @@ async def opened(model: ModelFile, adapter: Path | None) -> AsyncGenerator[Engin
 
 
 @contextmanager
-def _progress(name: str) -> Generator[Callable[[str, float], None]]:
+def steps(name: str) -> Generator[Callable[[str, float], None]]:
+    """What is being measured, with a bar in a terminal and a line each elsewhere."""
     if not sys.stderr.isatty():
         last = ""
 

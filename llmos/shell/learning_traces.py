@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmos.config import cache_dir, data_dir
+from llmos.engine import adapters
 from llmos.engine.gguf import read_header
 from llmos.engine.store import ModelFile, microcode
 from llmos.errors import RunError
@@ -177,7 +178,15 @@ def _learn(teaching: Teaching, model: ModelFile, train: Sequence[Trace], held: S
     if state.tokens < chosen.tokens:
         say("Stopped. The examples are kept, nothing was installed; the same command begins again.")
         return _ended(teaching, {"trained": False, **outcome(state, chosen, folder)}, INTERRUPTED)
-    adapter = converted(folder, model, time.strftime("own-%Y%m%d"), examples=traces.digest_of(train))
+    notes = adapters.notes(before) if before is not None else None
+    adapter = converted(
+        folder,
+        model,
+        time.strftime("own-%Y%m%d"),
+        temperatures=notes.temperatures if notes else None,
+        thresholds=notes.thresholds if notes else None,
+        examples=traces.digest_of(train),
+    )
     say(f"Trained in {duration(state.seconds)}. Comparing with {before.stem if before else 'the plain model'} …")
     judgement = asyncio.run(_compared(model, before, adapter, held, teaching.count))
     print(table(judgement), file=sys.stderr)

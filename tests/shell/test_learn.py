@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from llmos.engine import adapters
 from llmos.engine.hardware import detect
 from llmos.engine.store import library, microcode
 from llmos.errors import ConfigError, LlmosError, OutOfMemory, RunError, StorageError
@@ -115,11 +116,14 @@ def test_a_bad_name_or_file_is_an_error_with_a_hint(model: Path, home: Path) -> 
 def test_training_says_what_it_does_and_makes_an_adapter(
     model: Path, home: Path, as_json: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = as_json("train", "--tokens", "3000", "--out", "mine", "--workers", "1", "--device", "cpu")
+    words = "train --tokens 3000 --out mine --workers 1 --device cpu --calibrate 2"
+    said = as_json(*words.split())
     assert said["done"]
     assert said["tokens"] >= 3000
     assert Path(said["adapter"]) == Path("mine") / "kernel.gguf"
     assert as_json("use", said["adapter"])["microcode"] == "kernel"
+    jobs = {"choose", "fill", "whom", "read", "verdict", "browse", "extract", "know"}
+    assert set(adapters.notes(Path(said["adapter"])).temperatures) == jobs
     (listed,) = as_json("list")
     assert (listed["recipe"], listed["tokens"]) == ("kernel", said["tokens"])
 

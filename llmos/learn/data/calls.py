@@ -24,6 +24,7 @@ _ORIGINAL = 0.6
 _MIXED = 0.25
 _NEAR = 1 / 3
 _LEAST = 8
+_MANY = (14, 20)
 _FEW = 0.25
 _NONE = 0.09
 _NONE_OF_FEW = 0.25
@@ -158,8 +159,8 @@ def _choices(random: Random, split: Split, views: Callable[[], Sequence[Shown]])
         specs = [one.spec for one in view]
         names = (*(one.name for one in view), jobs.ANSWER, jobs.ASK)
         found: dict[str, Example] = {}
-        count = random.randint(_LEAST, 10)
-        for _ in range(_TRIES):
+        count = random.randint(*_MANY)
+        for _ in range(3 * count):
             if len(found) < count and (made := _choice(random, split, view)):
                 request, answer, kind = made
                 found.setdefault(request, Example("choose", jobs.choose(specs, request), answer, names, kind))
@@ -237,7 +238,7 @@ def _fillable(random: Random, split: Split, pool: Sequence[ToolKind]) -> ToolKin
 def _calls(random: Random, split: Split, tool: ToolKind, *, original: bool) -> Sheet:
     shown = tool.spec(random, original=original)
     found: dict[str, Example] = {}
-    count = random.randint(6, 10)
+    count = random.randint(8, 14)
     templates = tool.templates(split, fill=True)
     for attempt in range(_TRIES):
         if attempt % len(templates) == 0:

@@ -98,13 +98,13 @@ def divided(split: Split, times: int) -> tuple[Fact, ...]:
 
 def know_sheet(random: Random, split: Split) -> Sheet:
     """Whether the model knows an answer, of questions that it does and that it doesn't."""
-    count = random.randint(6, 12)
+    count = random.randint(12, 20)
     return [_known(random, split, sure=index < count / 2) for index in random.sample(range(count), count)]
 
 
 def fact_sheet(random: Random, split: Split) -> Sheet:
     """Questions in a chat: answered, or left open honestly."""
-    count = random.randint(6, 12)
+    count = random.randint(12, 20)
     return [_told(random, split, sure=index < count / 2) for index in random.sample(range(count), count)]
 
 

@@ -219,9 +219,9 @@ def _python_sheet(random: Random, split: Split) -> Sheet:
 
 
 def _sheet(random: Random, question: Callable[[bool], Example | None]) -> Sheet:
-    """Six to nine different questions. Some tries fail, since a passage says everything or a question was asked."""
+    """Eight to fourteen different questions. Some tries fail, since a passage says everything or a question was asked."""
     made: dict[str, Example] = {}
-    for _ in range(random.randint(6, 9)):
+    for _ in range(random.randint(8, 14)):
         unanswered = random.random() < NOT_ANSWERED
         for _ in range(_TRIES):
             one = question(unanswered)

@@ -30,7 +30,7 @@ _SHARED = {"name": "first_name", "city": "city"}
 _SAME = ("month", "day")
 """Kinds of values that are too few to be divided."""
 
-_SIZES = (8, 10)
+_SIZES = (14, 20)
 _MIXED = 0.2
 _FEWER = 0.25
 _FALLBACK = 0.25

@@ -183,7 +183,7 @@ def _asked(random: Random, paragraphs: Sequence[Paragraph], shown: Sequence[_Sho
                 answered.append((question.text, jobs.found(answer, number), "found"))
             elif not question.answers and _only_here(question.text, "", number, texts):
                 impossible.append((question.text, jobs.NOT_FOUND, "impossible"))
-    count = random.randint(6, 9)
+    count = random.randint(10, 16)
     without = sum(random.random() < NOT_ANSWERED for _ in range(count))
     without = min(without, max(1, len(answered) * 2 // 3))
     hidden = _elsewhere(random, paragraphs, shown, sum(random.random() < 0.4 for _ in range(without)))

@@ -55,7 +55,7 @@ def talk_sheet(random: Random, split: Split) -> Sheet:
 def sure_sheet(random: Random, split: Split) -> Sheet:
     """Whether the model can answer a message by itself: talk and wishes about words, and what nobody can know."""
     sheet: list[Example] = []
-    for _ in range(random.randint(6, 12)):
+    for _ in range(random.randint(12, 20)):
         sure = random.random() < _SURE
         _, ask, say = _MAKERS[random.choice(_ANSWERABLE) if sure else "open"](random, split)
         said = facts.YES if sure and not _UNSURE.search(say) else facts.NO

@@ -47,7 +47,7 @@ def test_sheets_begin_alike_and_are_the_same_for_the_same_seed(split: Split) -> 
     for maker in (know_sheet, fact_sheet):
         sheet = maker(Random(3), split)
         assert sheet == maker(Random(3), split)
-        assert 6 <= len(sheet) <= 12
+        assert 12 <= len(sheet) <= 20
         assert len({one.context.messages[0] for one in sheet}) == 1
 
 
