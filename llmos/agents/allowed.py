@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from llmos.agents.jobs import Done
 from llmos.messages import Grammar, ToolSpec
@@ -53,7 +53,8 @@ def fields(schema: Mapping[str, Any], text: str) -> Grammar:
 
 def answer(passages: Sequence[str]) -> Grammar:
     """An answer out of numbered passages, with the number of the one where it stands, as `jobs.found` writes it."""
-    rules, names = [], []
+    rules: list[str] = []
+    names: list[str] = []
     for number, text in enumerate(passages, 1):
         # one terminal, so that the space before the number is not taken for one of the passage
         rules += [f"P{number}: {_substring(' '.join(text.split()))}", f'A{number}: P{number} " [{number}]"']
@@ -107,7 +108,8 @@ class _Writer:
     def _value(self, schema: Mapping[str, Any], *, nullable: bool) -> str:
         kind = schema.get("type")
         if isinstance(kind, list):
-            nullable, kind = nullable or "null" in kind, next((one for one in kind if one != "null"), "string")
+            kinds = cast("list[str]", kind)
+            nullable, kind = nullable or "null" in kinds, next((one for one in kinds if one != "null"), "string")
         found = self._plain(schema, str(kind))
         return f'({found} | "null")' if nullable else found
 

@@ -154,11 +154,8 @@ def know(question: str) -> Context:
 @cache
 def _texts() -> dict[str, dict[str, str]]:
     data = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-    return {
-        name: {key: str(text).removeprefix("\n") for key, text in part.items()}
-        for name, part in data.items()
-        if isinstance(part, dict)
-    }
+    del data["version"]
+    return {name: {key: str(text).removeprefix("\n") for key, text in part.items()} for name, part in data.items()}
 
 
 def _text(job: str, name: str) -> str:

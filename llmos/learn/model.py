@@ -6,6 +6,9 @@ That is why it is written out here: on a CPU it trains at twice the speed of a g
 frozen, in bfloat16; adapters are float32. Knows no data and no training loop.
 """
 
+# torch's own types leave much open
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import math
@@ -116,7 +119,7 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(rows, in) to (rows, all outs)."""
         down = torch.cat(list(self.a)).to(x.dtype)
-        up = (torch.block_diag(*self.b) * self.scale).to(x.dtype)
+        up = (torch.block_diag(*self.b) * self.scale).to(x.dtype)  # type: ignore[no-untyped-call]
         return functional.linear(x, self.base) + functional.linear(functional.linear(x, down), up)
 
 
@@ -125,6 +128,10 @@ class Block(nn.Module):
 
     norm: Tensor
     norm_forward: Tensor
+    attention: Linear
+    output: Linear
+    up: Linear
+    down: Linear
 
     def __init__(self, shape: Shape, weights: Mapping[str, Tensor], rank: int, scale: float) -> None:
         super().__init__()
@@ -137,12 +144,12 @@ class Block(nn.Module):
     def forward(self, x: Tensor, plan: Plan) -> Tensor:
         """(rows, width) to the same, rows as in the plan."""
         shape = self.shape
-        read = cast(Tensor, self.attention(_normed(x, self.norm, shape.epsilon)))
+        read = self.attention.forward(_normed(x, self.norm, shape.epsilon))
         read = read.view(-1, shape.heads + 2 * shape.shared, shape.head)
         turned = _turned(read[:, : shape.heads + shape.shared], plan.cos, plan.sin)
-        queries, keys = turned.split([shape.heads, shape.shared], dim=1)
-        x = x + cast(Tensor, self.output(plan.attend(queries, keys, read[:, shape.heads + shape.shared :])))
-        return x + cast(Tensor, self.down(_gated(cast(Tensor, self.up(_normed(x, self.norm_forward, shape.epsilon))))))
+        queries, keys = turned.split([shape.heads, shape.shared], dim=1)  # type: ignore[no-untyped-call]
+        x = x + self.output.forward(plan.attend(queries, keys, read[:, shape.heads + shape.shared :]))
+        return x + self.down.forward(_gated(self.up.forward(_normed(x, self.norm_forward, shape.epsilon))))
 
 
 class Plan:
@@ -227,7 +234,7 @@ class _Span:
         new = own_queries.flatten(2, 3) @ own_keys
         new = new.view(shared, self.count, groups, self.longest, self.longest).transpose(1, 2)
         shares = _shares(torch.cat((old, new + self.causal_branch), dim=-1), scale)
-        to_old, to_new = shares.split([count, self.longest], dim=-1)
+        to_old, to_new = shares.split([count, self.longest], dim=-1)  # type: ignore[no-untyped-call]
         out = (to_old.reshape(shared, -1, count) @ said).view(*size, head)
         late = to_new.transpose(1, 2).flatten(2, 3) @ own_values
         out = out + late.view(shared, self.count, groups, self.longest, head).transpose(1, 2)

@@ -4,6 +4,9 @@ The loss is that of the answers only. What is kept (`training.pt`) holds the ada
 recipe was read: a resumed training is the one that was stopped. Knows no job and no engine.
 """
 
+# torch's own types leave much open
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import math
@@ -12,8 +15,10 @@ import os
 import pickle
 import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -121,13 +126,27 @@ def train(
         context = multiprocessing.get_context("spawn")
         others = [context.Process(target=_help, args=(job, rank, meeting), daemon=True) for rank in range(1, workers)]
         try:
-            for one in others:
-                one.start()
+            with _unheard():
+                for one in others:
+                    one.start()
             return _Trainer(job, 0, meeting).run(tell, stopped)
         finally:
             for one in others:
                 one.join(5.0)
                 one.kill()
+
+
+@contextmanager
+def _unheard() -> Generator[None]:
+    """What is started meanwhile never hears of Ctrl-C, not even before it could ignore it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _help(job: Job, rank: int, meeting: Path) -> None:
@@ -206,7 +225,8 @@ class _Trainer:
         if self.plan.workers > 1:
             flat = torch.cat([one.grad.flatten() for one in self.trained if one.grad is not None])
             distributed.all_reduce(flat)
-            for one, part in zip(self.trained, flat.split([one.numel() for one in self.trained]), strict=True):
+            parts_of = flat.split([one.numel() for one in self.trained])  # type: ignore[no-untyped-call]
+            for one, part in zip(self.trained, parts_of, strict=True):
                 one.grad = part.view_as(one)
             lists: list[Any] = [None] * self.plan.workers
             distributed.all_gather_object(lists, found)
@@ -252,7 +272,7 @@ class _Trainer:
         loss = losses.sum() / total
         if not math.isfinite(float(loss.detach())):
             raise Unfinished("The loss is no number any more.", hint="Go on with a lower learning rate.")
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         found: list[tuple[str, float, float]] = []
         values, start = losses.tolist(), 0
         for name, packed in part:
@@ -304,7 +324,8 @@ class _Trainer:
                 os.fsync(handle.fileno())
             new.replace(file)
         except (OSError, RuntimeError) as error:
-            new.unlink(missing_ok=True)
+            with suppress(OSError):
+                new.unlink()
             said = f"What was learnt could not be kept in {str(file)!r}: {error}."
             raise StorageError(said, hint="Free some disk space; what was kept before is still there.") from error
 

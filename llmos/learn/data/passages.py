@@ -219,7 +219,7 @@ def _python_sheet(random: Random, split: Split) -> Sheet:
 
 
 def _sheet(random: Random, question: Callable[[bool], Example | None]) -> Sheet:
-    """Eight to fourteen different questions. Some tries fail, since a passage says everything or a question was asked."""
+    """Eight to fourteen different questions. Some tries fail: a passage says everything, or a question was asked."""
     made: dict[str, Example] = {}
     for _ in range(random.randint(8, 14)):
         unanswered = random.random() < NOT_ANSWERED
