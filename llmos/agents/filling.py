@@ -64,11 +64,13 @@ def located(value: Any, request: Request) -> Candidate | None:  # noqa: ANN401  
                 return request.span(value, start, start + len(value))
             return _earlier(value, request) or _computed(value, request)
         case list():
-            parts = [located(one, request) for one in value]
+            items: list[Any] = value
+            parts = [located(one, request) for one in items]
             found = [one for one in parts if one is not None]
             if not found or len(found) < len(parts):
                 return None
-            label = join(request.label, *(one.provenance.label for one in found))
+            labels: list[Label] = [one.provenance.label for one in found]
+            label = join(request.label, *labels)
             source = Provenance("computed", label, YOURS, of=tuple(one.provenance for one in found))
             return Candidate(value, source)
         case _:
