@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from llmos.agents.allowed import NUMBERS
 from llmos.agents.grounding import YOURS, Candidate, Grounded, Request
@@ -64,8 +64,7 @@ def located(value: Any, request: Request) -> Candidate | None:  # noqa: ANN401  
                 return request.span(value, start, start + len(value))
             return _earlier(value, request) or _computed(value, request)
         case list():
-            items: list[Any] = value
-            parts = [located(one, request) for one in items]
+            parts = [located(one, request) for one in cast("list[object]", value)]
             found = [one for one in parts if one is not None]
             if not found or len(found) < len(parts):
                 return None
