@@ -137,6 +137,7 @@ def test_an_answer_is_judged_by_what_it_says() -> None:
     assert not wrong_answers("That is not in your documents.", answer=("{absent}",))
     assert not wrong_answers("I can't do that from here.", answer=("{declined}",))
     assert wrong_answers("Your taxi comes at six.", answer=("{declined}",))
+    assert wrong_answers("It is warm now.\n(I am not sure of this.)", answer=("{declined}",))
 
 
 @pytest.mark.parametrize("said", ["2026-01-15 15:00:12+03:00", "It is 3:01 PM there.", "03:00 pm", "15:02"])
@@ -193,7 +194,7 @@ GOOD_AND_BAD = [
     (Message(kind="any", say="?", equals=("I saw it.",)), "Here it is: “I saw it.”", "I saw it, too."),
     (Message(kind="any", say="?", words=3), "One two three.", "One two three four."),
     (Message(kind="any", say="?", unsure="must"), "I don't know that.", "It is the left one."),
-    (Message(kind="any", say="?", unsure="must"), "You haven't told me.", "Under the mat."),
+    (Message(kind="any", say="?", unsure="must"), "You haven't told me.", "Under the mat.\n(I am not sure of this.)"),
     (Message(kind="any", say="?"), "You can't eat it.", "I am not sure. I can look it up on the web."),
     (Message(kind="any", say="?"), "Fine.", "It is so. It is so, friend. It is so, friend. It is so, friend."),
     (Message(kind="any", say="?"), "Fine.", "<|im_start|>"),
