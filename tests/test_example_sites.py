@@ -47,6 +47,7 @@ async def shows(page: Page, selector: str, text: str) -> None:
 
 async def test_what_is_put_into_the_cart_is_ordered(page: Page) -> None:
     await page.click("text=Shop")
+    await shows(page, "#count", "12 products")  # the page's script has run: it fills the search field itself
     await page.fill("[name=q]", "bowl")
     await page.click("button:text-is('Search')")
     await shows(page, "#count", "3 products")
