@@ -188,44 +188,37 @@ class _Work:
 
     async def _choose(self, step: Request, choices: list[Scored]) -> Scored:
         """The tool for a step, or `ANSWER`: what the words say, and what the model says where they leave it open."""
-        if self.code is not None:
-            choices = await self._with_microcode(self.code, step, choices)
-        shares = probabilities(choices)
-        if self.code is None and shares[0] < SURE:
-            near = nearest(choices, shares)
-            logs = await self._ask_model(step, near)
-            weight = weights().get("model", 0.0)
-            choices = sorted(
-                (replace(one, score=one.score + weight * log) for one, log in zip(near, logs, strict=True)),
-                key=lambda one: (-one.score, one.name),
-            )
-            shares = probabilities(choices)
+        sure = probabilities(choices)[0]
+        self.unclear = False
+        if self.code is not None and sure < VERY_SURE:
+            choices = await self._ask_microcode(self.code, step, choices)
+        elif self.code is None and sure < SURE:
+            choices = await self._ask_model(step, choices)
         best = choices[0]
-        if best.name != ANSWER and self._changes(best.name) and shares[0] < UNSURE:
+        if best.name != ANSWER and self._changes(best.name) and probabilities(choices)[0] < UNSURE:
             return next(one for one in choices if one.name == ANSWER)
         return best
 
-    async def _with_microcode(self, code: Microcode, step: Request, choices: Sequence[Scored]) -> list[Scored]:
+    async def _ask_microcode(self, code: Microcode, step: Request, choices: Sequence[Scored]) -> list[Scored]:
         """The likeliest choices by the words, with what microcode says of them."""
-        if probabilities(choices)[0] >= VERY_SURE:
-            return list(choices)
         near = [one for one in choices if one.name != ANSWER][: microcode.MOST_TOOLS]
         specs = [self.devices[one.name].spec for one in near]
         said = await microcode.choose(self.process, code, specs, step.words, self.done)
         near += [one for one in choices if one.name == ANSWER]
         self.unclear = said[jobs.ASK] >= UNCLEAR
-        logs = logs_of([said.get(one.name, 0.0) for one in near])
-        scored = [replace(one, score=one.score + MICROCODE * log) for one, log in zip(near, logs, strict=True)]
-        return sorted(scored, key=lambda one: (-one.score, one.name))
+        return _weighed(near, logs_of([said[one.name] for one in near]), MICROCODE)
 
     def _changes(self, tool: str) -> bool:
         return self.devices[tool].traits.effect not in ("pure", "reads")
 
-    async def _ask_model(self, step: Request, near: Sequence[Scored]) -> list[float]:
-        """The model's log-probability of each of a few choices, its bias for a name taken out."""
+    async def _ask_model(self, step: Request, choices: Sequence[Scored]) -> list[Scored]:
+        """The few choices that come near the best one, with what the model says of them, its bias for a name taken
+        out."""
+        near = nearest(choices, probabilities(choices))
         names = [one.name for one in near]
         context = choosing_context([self.devices[name] for name in names if name != ANSWER])
-        return logs_of(await shares_of(self.process, context, step.words, names, baseline=prompts().blank))
+        shares = await shares_of(self.process, context, step.words, names, baseline=prompts().blank)
+        return _weighed(near, logs_of(shares), weights().get("model", 0.0))
 
     # -- acting
 
@@ -435,6 +428,12 @@ def _others(
     required: Sequence[str] = device.spec.parameters.get("required", ())
     extra = next((name for name in arguments if name not in required), None)
     return {name: one for name, one in arguments.items() if name != extra} if extra is not None else None
+
+
+def _weighed(near: Sequence[Scored], logs: Sequence[float], weight: float) -> list[Scored]:
+    """Choices with a model's log-probabilities, which weigh so much, added; best first."""
+    scored = [replace(one, score=one.score + weight * log) for one, log in zip(near, logs, strict=True)]
+    return sorted(scored, key=lambda one: (-one.score, one.name))
 
 
 def nearest(choices: Sequence[Scored], shares: Sequence[float]) -> list[Scored]:

@@ -97,7 +97,7 @@ def _labels(request: Request) -> list[Label]:
 
 
 def _find(value: str, text: str) -> int:
-    """Where a value stands in a text by itself, not within a word; -1 where it does not."""
+    """Where a value stands in a text, by itself rather than within a word; -1 where it does not."""
     match = re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) if value else None
     return match.start() if match else text.find(value) if value else -1
 

@@ -207,6 +207,7 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
 
 
+@cache
 def fingerprint() -> str:
     """Identifies these forms: microcode that was trained on others does not fit."""
     tool = ToolSpec(

@@ -1,8 +1,8 @@
 """Asks a model that has microcode to do the kernel's own jobs, in the forms it was trained on: each answer is bound to
 what it may say, and comes with a confidence that is worth its number.
 
-Without microcode, or with one that was trained on other forms, nobody is asked: `forms` says so. Every question is a
-system call, aside from the conversation. Knows no tool's insides.
+Without microcode merged into the model, or with one that was trained on other forms, nobody is asked: `forms` says so.
+Every question is a system call, aside from the conversation. Knows no tool's insides.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from llmos.agents import allowed, jobs
+from llmos.agents.calibration import tempered
 from llmos.agents.jobs import Done, Job
 from llmos.kernel.branch import Branch
 from llmos.messages import GREEDY, Constraint, Context, Microcode, ToolSpec
@@ -50,7 +51,9 @@ async def forms(process: Branch) -> Microcode | None:
 
     async def look() -> dict[str, Any] | None:
         known = (await process.engine()).info.microcode
-        return asdict(known) if known is not None and known.prompts == jobs.fingerprint() else None
+        if known is None or known.adapter or known.prompts != jobs.fingerprint():
+            return None  # an adapter that is not merged in would have to be named by each request
+        return asdict(known)
 
     data: Any = await process.once("which microcode there is", ["microcode"], look)
     return None if data is None else Microcode(**data)
@@ -120,4 +123,5 @@ async def _values(process: Branch, code: Microcode, job: Job, form: Context, bou
         values: dict[str, Any] = json.loads(thought.text)
     except ValueError:  # cut at the token limit
         return Filled({}, 0.0)
-    return Filled(values, (thought.likelihood or 0.0) ** (1 / code.temperatures.get(job, 1.0)))
+    (sure,) = tempered((thought.likelihood or 0.0,), code.temperatures.get(job, 1.0))
+    return Filled(values, sure)

@@ -39,14 +39,12 @@ class Said:
         shares: Of all choices, in their order; for answers out of passages those of the answer and of there being none;
             otherwise one, the mean probability of the tokens.
         right: It is what was wanted.
-        score: For answers out of passages the word overlap (F1); otherwise as `right`.
     """
 
     example: Example
     text: str
     shares: tuple[float, ...]
     right: bool
-    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +124,13 @@ async def _choose(engine: Engine, example: Example, adapter: str) -> Said:
     )
     text = scores.best.choice
     right = text == example.answer
-    return Said(example, text, tuple(one.probability for one in scores.choices), right, float(right))
+    return Said(example, text, tuple(one.probability for one in scores.choices), right)
 
 
 async def _write(engine: Engine, example: Example, adapter: str) -> Said:
     text, likelihood = await _generated(engine, example, adapter)
     right = _same(text, example.answer)
-    return Said(example, text, (likelihood,), right, float(right))
+    return Said(example, text, (likelihood,), right)
 
 
 async def _read(engine: Engine, example: Example, adapter: str) -> Said:
@@ -142,7 +140,7 @@ async def _read(engine: Engine, example: Example, adapter: str) -> Said:
     request = Score(context=example.context, choices=choices, adapter=adapter, priority="background")
     shares = tuple(one.probability for one in (await engine.score(request)).choices)
     said = text if shares[0] >= shares[1] else jobs.NOT_FOUND
-    return Said(example, text, shares, said == example.answer, f1(text, example.answer))
+    return Said(example, text, shares, said == example.answer)
 
 
 async def _generated(engine: Engine, example: Example, adapter: str) -> tuple[str, float]:

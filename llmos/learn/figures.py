@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from llmos.agents.calibration import ece
+from llmos.agents.calibration import Sample, ece, fit_temperature, tempered
 from llmos.agents.jobs import ANSWER, ASK, NOT_FOUND, Job
 from llmos.learn.data.example import Example, Sheet, SheetMaker, Split
 from llmos.learn.evaluate import Figure, Said, ask, examples, f1, split_answer
@@ -265,43 +265,23 @@ def _reading(name: str, said: Sequence[Said]) -> list[Row]:
 # -- confidences
 
 
-def scaled(shares: Sequence[float], temperature: float) -> tuple[float, ...]:
-    """Shares at another temperature (Guo et al. 2017, arXiv:1706.04599)."""
-    logs = [math.log(max(share, 1e-12)) / temperature for share in shares]
-    most = max(logs)
-    weights = [math.exp(log - most) for log in logs]
-    return tuple(weight / sum(weights) for weight in weights)
-
-
 def confidence(said: Said, temperature: float) -> float:
     """How sure a model is of what it said, at a temperature."""
-    if len(said.shares) == 1:
-        return float(said.shares[0] ** (1 / temperature))
-    return max(scaled(said.shares, temperature))
+    return max(tempered(said.shares, temperature))
 
 
 def temperatures(said: Mapping[Job, Sequence[Said]]) -> dict[str, float]:
     """For each job, the temperature at which what was right is the likeliest."""
-    grid = [0.25 * 1.05**step for step in range(70)]
-    found: dict[str, float] = {}
-    for job, answers in said.items():
-        cases = answers[:_CASES]
-        found[job] = round(min((_surprise(cases, value), value) for value in grid)[1], 3)
-    return found
+    return {job: round(fit_temperature([_sample(one) for one in answers[:_CASES]]), 3) for job, answers in said.items()}
 
 
-def _surprise(cases: Sequence[Said], temperature: float) -> float:
-    return -sum(math.log(max(_likelihood(one, temperature), 1e-12)) for one in cases)
-
-
-def _likelihood(said: Said, temperature: float) -> float:
-    """How likely a model finds what is right; of what it wrote freely, that it is right, or that it is not."""
+def _sample(said: Said) -> Sample:
+    """An answer as calibration takes it; of what was written freely, only whether it is right."""
     example = said.example
     if len(said.shares) == 1:
-        sure = confidence(said, temperature)
-        return sure if said.right else 1 - sure
-    shares = scaled(said.shares, temperature)
-    return shares[example.choices.index(example.answer) if example.choices else int(example.answer == NOT_FOUND)]
+        return Sample(said.shares, 0 if said.right else -1)
+    place = example.choices.index(example.answer) if example.choices else int(example.answer == NOT_FOUND)
+    return Sample(said.shares, place)
 
 
 async def calibrated(

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 from llmos.errors import BadArguments, StorageError
-from llmos.learn import traces
+from llmos.learn import traces, train
 from llmos.learn.data.example import Example, Sheet, Split
 from llmos.learn.evaluate import ask, digest
 from llmos.learn.figures import Difference, Row, difference, measure
 from llmos.learn.packing import Encoder, pack
 from llmos.learn.recipe import Recipe, kernel
-from llmos.learn.train import FILE, Job, Plan, State, kept, train
+from llmos.learn.train import FILE, Job, Plan, State
 
 if TYPE_CHECKING:
     from llmos.kernel.protocols import Engine
@@ -101,25 +101,8 @@ def begin(folder: Path, *, model: Path, adapter: Path | None, seed: int) -> None
         wide_a, wide_b = torch.zeros(RANK, a.shape[1]), torch.zeros(b.shape[0], RANK)
         wide_a[:rank], wide_b[:, :rank] = torch.as_tensor(a), torch.as_tensor(b) * (found.alpha / rank * RANK / ALPHA)
         pairs[name] = [wide_a, wide_b]
-    fresh = torch.optim.AdamW(
-        [one for pair in pairs.values() for one in pair], lr=RATE, betas=(0.9, 0.99), weight_decay=0.0
-    )
-    data = {
-        "version": 1,
-        "recipe": NAME,
-        "model": read_header(model).fingerprint,
-        "seed": seed,
-        "rank": RANK,
-        "alpha": ALPHA,
-        "state": asdict(State()),
-        "adapter": pairs,
-        "optimizer": fresh.state_dict(),
-    }
-    try:
-        torch.save(data, file)
-    except (OSError, RuntimeError) as error:
-        raise StorageError(f"{str(file)!r} can't be written: {error}.", hint="Free some disk space.") from error
-    kept(file)
+    job = {"recipe": NAME, "model": read_header(model).fingerprint, "seed": seed, "rank": RANK, "alpha": ALPHA}
+    train.begin(folder, job, pairs)
 
 
 def plan(model: Path, *, squad: Path | None = None, seed: int = 1, workers: int = 1, device: str = "cpu") -> Plan:
@@ -153,7 +136,7 @@ def learn(
     if hasattr(os, "nice"):
         os.nice(19)
     job = Job(model=model, recipe=partial(recipe, squad), folder=folder, plan=chosen)
-    return train(job, tell=tell, stopped=stopped)
+    return train.train(job, tell=tell, stopped=stopped)
 
 
 # -- is it better?

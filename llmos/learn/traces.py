@@ -23,7 +23,7 @@ from llmos.config import data_dir, write_atomically
 from llmos.errors import Denied, StorageError
 from llmos.kernel.journal import Journal, Record, Run
 from llmos.kernel.task import Task
-from llmos.learn.data.example import Example, Sheet
+from llmos.learn.data.example import Example, Sheet, share_of
 from llmos.learn.evaluate import digest
 from llmos.messages import Context, Grammar, Message, ToolSpec
 from llmos.tools.secrets import HANDLE
@@ -169,7 +169,7 @@ def _traces(
     request = _request(run)
     if not request or len(request) > _LONGEST:
         return []
-    part: Part = "held" if _share(request.casefold()) < HELD else "train"
+    part: Part = "held" if share_of(request.casefold()) < HELD else "train"
     done: list[Done] = []
     found: list[Example] = []
     for place, call in enumerate(calls):
@@ -186,10 +186,6 @@ def _traces(
         if done:
             found.append(_choice(_view(run, calls[-1], calls, tools), request, done, ANSWER))
     return [Trace(run=run.id, why=why, part=part, example=one) for one in found if not _is_secret(one, redact)]
-
-
-def _share(text: str) -> float:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
 
 
 def _view(run: Run, call: Record, before: Sequence[Record], tools: Mapping[str, ToolSpec]) -> list[ToolSpec]:

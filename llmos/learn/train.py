@@ -17,7 +17,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -28,6 +28,8 @@ from llmos.errors import OutOfMemory, StorageError, Unfinished
 from llmos.learn.packing import Encoder, Packed, pack
 
 if TYPE_CHECKING:
+    import torch
+
     from llmos.learn.recipe import Recipe
 
 FILE = "training.pt"
@@ -174,7 +176,7 @@ class _Trainer:
         self.encoder = Encoder(job.model)
         self.model = read(job.model, device=job.plan.device)
         self.trained = [parameter for pair in self.model.adapter().values() for parameter in pair]
-        self.optimizer = torch.optim.AdamW(self.trained, lr=job.plan.rate, betas=(0.9, 0.99), weight_decay=0.0)
+        self.optimizer = _optimizer(self.trained)
         self.state = self._resumed(job.folder / FILE)
 
     def run(self, tell: Callable[[State], None], stopped: Callable[[], bool]) -> State:
@@ -302,44 +304,23 @@ class _Trainer:
         return bool(flag.item())
 
     def _keep(self, file: Path) -> None:
-        import torch
+        adapter = {name: [a.detach().cpu(), b.detach().cpu()] for name, (a, b) in self.model.adapter().items()}
+        _write(file, {**self._own(), "alpha": self.model.alpha}, self.state, adapter, self.optimizer)
 
-        data = {
-            "version": _VERSION,
+    def _own(self) -> dict[str, Any]:
+        """What a training must have in common with this one to be gone on with."""
+        return {
             "recipe": self.recipe.name,
             "model": self.encoder.fingerprint,
             "seed": self.plan.seed,
             "rank": self.model.rank,
-            "alpha": self.model.alpha,
-            "state": asdict(self.state),
-            "adapter": {name: [a.detach().cpu(), b.detach().cpu()] for name, (a, b) in self.model.adapter().items()},
-            "optimizer": self.optimizer.state_dict(),
         }
-        new = file.with_suffix(".new")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with new.open("wb") as handle:
-                torch.save(data, handle)
-                handle.flush()
-                os.fsync(handle.fileno())
-            new.replace(file)
-        except (OSError, RuntimeError) as error:
-            with suppress(OSError):
-                new.unlink()
-            said = f"What was learnt could not be kept in {str(file)!r}: {error}."
-            raise StorageError(said, hint="Free some disk space; what was kept before is still there.") from error
 
     def _resumed(self, file: Path) -> State:
         if not file.exists():
             return State()
         data = kept(file)
-        own = {
-            "recipe": self.recipe.name,
-            "model": self.encoder.fingerprint,
-            "seed": self.plan.seed,
-            "rank": self.model.rank,
-        }
-        if other := {name: data[name] for name, value in own.items() if data[name] != value}:
+        if other := {name: data[name] for name, value in self._own().items() if data[name] != value}:
             hint = "Name another folder, or move it aside."
             raise StorageError(f"The training {str(file)!r} is another one: {other}.", hint=hint)
         self.model.load({name: (a, b) for name, (a, b) in data["adapter"].items()})
@@ -347,7 +328,59 @@ class _Trainer:
         return State(**data["state"])
 
 
+def _optimizer(trained: Sequence[torch.Tensor]) -> torch.optim.Optimizer:
+    """Adam; each step sets the learning rate."""
+    import torch
+
+    return torch.optim.AdamW(trained, betas=(0.9, 0.99), weight_decay=0.0)
+
+
 # -- what is kept
+
+
+def begin(folder: Path, job: Mapping[str, Any], adapter: Mapping[str, list[torch.Tensor]]) -> None:
+    """Keep a training that has read nothing yet, and starts from an adapter.
+
+    Args:
+        job: Its `recipe`, the `model`'s fingerprint, its `seed`, and the adapter's `rank` and `alpha`.
+        adapter: A and B by the name of the weight.
+
+    Raises:
+        StorageError: It can't be written.
+    """
+    fresh = _optimizer([one for pair in adapter.values() for one in pair])
+    _write(folder / FILE, job, State(), adapter, fresh)
+
+
+def _write(
+    file: Path,
+    job: Mapping[str, Any],
+    state: State,
+    adapter: Mapping[str, list[torch.Tensor]],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    import torch
+
+    data = {
+        "version": _VERSION,
+        **job,
+        "state": asdict(state),
+        "adapter": dict(adapter),
+        "optimizer": optimizer.state_dict(),
+    }
+    new = file.with_suffix(".new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with new.open("wb") as handle:
+            torch.save(data, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        new.replace(file)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            new.unlink()
+        said = f"What was learnt could not be kept in {str(file)!r}: {error}."
+        raise StorageError(said, hint="Free some disk space; what was kept before is still there.") from error
 
 
 def kept(file: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from llmos.agents import jobs
 from llmos.agents.prompts import prompts
@@ -41,6 +42,13 @@ async def test_the_forms_are_those_that_it_was_trained_on(make_desk: MakeDesk) -
 
 async def test_microcode_of_other_forms_is_not_asked(make_desk: MakeDesk) -> None:
     model = engine(code=Microcode(name="old", prompts="another"))
+    desk = await make_desk(model)
+    await desk.ask("show me everything that lies around here")
+    assert all("Choose the tool that comes next" not in one.context.messages[0].content for one in model.score_requests)
+
+
+async def test_an_adapter_that_each_request_would_have_to_name_is_not_asked(make_desk: MakeDesk) -> None:
+    model = engine(code=replace(CODE, adapter="kernel"))
     desk = await make_desk(model)
     await desk.ask("show me everything that lies around here")
     assert all("Choose the tool that comes next" not in one.context.messages[0].content for one in model.score_requests)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from llmos.agents.calibration import tempered
 from llmos.errors import BadArguments
 from llmos.learn import install, traces
 from llmos.learn.data.example import Example
 from llmos.learn.evaluate import Said
-from llmos.learn.figures import Row, _recall, difference, scaled, temperatures  # pyright: ignore[reportPrivateUsage]
+from llmos.learn.figures import Row, _recall, difference, temperatures  # pyright: ignore[reportPrivateUsage]
 from llmos.learn.install import Mixed, check_apart, judge
 from llmos.learn.traces import Trace
 from llmos.messages import Context, Message
@@ -97,9 +98,9 @@ def test_a_threshold_refuses_no_more_than_it_may() -> None:
 
 
 def test_a_temperature_makes_confidences_worth_their_number() -> None:
-    sure = Said(example(1), "now", (0.98, 0.01, 0.01), True, 1.0)
-    wrong = Said(example(2, "answer"), "now", (0.98, 0.01, 0.01), False, 0.0)
+    sure = Said(example(1), "now", (0.98, 0.01, 0.01), True)
+    wrong = Said(example(2, "answer"), "now", (0.98, 0.01, 0.01), False)
     found = temperatures({"choose": [*[sure] * 6, *[wrong] * 4]})
     assert found["choose"] > 1
-    assert scaled(sure.shares, found["choose"])[0] == pytest.approx(0.6, abs=0.1)
-    assert sum(scaled(sure.shares, 0.3)) == pytest.approx(1)
+    assert tempered(sure.shares, found["choose"])[0] == pytest.approx(0.6, abs=0.1)
+    assert sum(tempered(sure.shares, 0.3)) == pytest.approx(1)

@@ -6,11 +6,9 @@ before, is in one small note. The merged model is a file in the cache, made in s
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -37,7 +35,6 @@ ON, OFF = "on", "off"
 _VERSION = 1
 _MOST_HISTORY = 20
 _PATIENCE_SECONDS = 10.0
-_LOOK_SECONDS = 0.05
 _COPIES = 5
 """How often the largest weight is in memory, as f32, while a model is merged."""
 _LIST = "See `llmos learn list`."
@@ -478,18 +475,11 @@ def _locked() -> Generator[None]:
     Raises:
         StorageError: One holds it too long, or the folder can't be written.
     """
+    from filelock import FileLock
+
     try:
         folder().mkdir(parents=True, exist_ok=True)
-        with (folder() / "chosen.lock").open("w") as lock:
-            end = time.monotonic() + _PATIENCE_SECONDS
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > end:
-                        raise
-                    time.sleep(_LOOK_SECONDS)
+        with FileLock(folder() / "chosen.lock", timeout=_PATIENCE_SECONDS):
             yield
     except OSError as error:
         message = f"The choice of microcode in {str(folder())!r} can't be changed: {error.strerror or error}."

@@ -56,9 +56,14 @@ def part(pool: Sequence[_T], split: Split, salt: str = "") -> list[_T]:
     return [item for item in pool if split_of(f"{salt}{item}") == split]
 
 
+def share_of(text: str) -> float:
+    """A number from 0 to 1 that depends on a text alone, evenly spread."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
+
+
 def split_of(text: str) -> Split:
     """The split that a text belongs to."""
-    share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
+    share = share_of(text)
     for name, width in _SHARES:
         if share < width:
             return name
