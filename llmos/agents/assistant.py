@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llmos.agents import answering, answers, filling, jobs, microcode
+from llmos.agents import answering, answers, filling, handing, jobs, microcode
 from llmos.agents.asking import few_shot, logs_of, shares_of
 from llmos.agents.citing import SOURCES, uncited
 from llmos.agents.grounding import Candidate, Grounded, Request
@@ -90,6 +90,9 @@ async def assistant(
     if _REMEMBER.match(task):
         await process.remember(task)
         return "I keep that in mind."
+    if (said := await handing.on_a_page(process, task)) is not None:
+        process.hear(Message("user", task), Message("assistant", said))
+        return said
     skilled = await with_skills(process, instructions or prompts().chat, task, skills)
     code = await microcode.forms(process)
     work = _Work(process, devices, process.context.messages, skilled, code, _reported(process, inputs or {}))

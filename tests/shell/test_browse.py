@@ -86,6 +86,16 @@ def test_what_can_not_be_taken_back_is_not_done_where_nobody_can_agree(origin: s
     assert "nobody was there" in Path(result["report"]).read_text("utf-8")
 
 
+@needs_browser
+def test_the_default_agent_has_a_page_that_was_named_worked_on_by_hand(origin: str, tmp_path: Path) -> None:
+    words = f"Go to {origin}/index.html, there is a button named “Say hello”. Press it for me."
+    done = llmos(tmp_path, "run", "--tools", words, LLMOS_MODEL=script(tmp_path, "Fine."))
+    assert done.returncode == 0, done.stderr.decode()
+    assert "click button “Say hello”" in done.stdout.decode()
+    failed = llmos(tmp_path, "run", "--tools", f"Click “Sail” on {origin}/index.html", LLMOS_MODEL=script(tmp_path, "Fine."))
+    assert "I could not do it." in failed.stdout.decode()
+
+
 class Offer(BaseModel):
     price: float
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from llmos.agents.operator.lexicon import Word, form_of, lexicon, ordinal_of, words_of
 from llmos.agents.operator.phrases import HIDDEN, NOTHING, Said, Target, mask, target_of, values_in
+from llmos.agents.spans import of_kind
 
 Act = Literal[
     "click", "select", "check", "uncheck", "fill", "clear", "expand", "collapse", "close", "focus", "scroll", "go",
@@ -26,6 +27,8 @@ _IN_ORDER = frozenset({"then", "afterwards", "finally"})
 _INTO = frozenset({"use", "using", "expand", "go", "navigate", "switch", "scroll", "open", "search", "try", "browse"})
 """Verbs after which `to` goes on with the task, in place of saying what a control is for."""
 
+_BY_HAND = frozenset({"login", "scroll", "submit", "uncheck"})
+_IN_BROWSER = re.compile(r"\b(?:in|with|using) (?:the|a|my|your) (?:web )?browser\b", re.I)
 _SENDS = frozenset({"submit", "ok", "enter", "search", "login", "save", "done", "next", "send"})
 _NOT_BEFORE = frozenset({"the", "a", "an", "to", "of", "or", "your", "this", "that"})
 _CONTEXT = re.compile(
@@ -33,6 +36,8 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _PRONOUNS = frozenset({"it", "them", "that", "this", "one"})
+_FOR_ME = frozenset({"for", "me", "us", "please"})
+_THERE_IS = re.compile(r"\b(?:there(?:'s| is)|has|shows|contains|with|see|find) (?:an?|the|one)\b", re.I)
 _UPPER = re.compile(r"\b(?:all )?(?:upper ?-?case|caps|capitals?|capital letters|upper ?-?case letters)\b", re.I)
 _LOWER = re.compile(r"\b(?:all )?(?:lower ?-?case|small letters)\b", re.I)
 _ASKS = re.compile(r"^\W*(?:what|which|who|how|where|when|is|are|does|do)\b", re.I)
@@ -118,10 +123,44 @@ def read(task: str) -> tuple[Goal, ...]:
         if following is not None and following.by:
             context = target_of(task, clause.begin, clause.end)
             continue
-        made = _goals(task, masked, clause)
+        made = [_spoken_of(task, masked, one) for one in _goals(task, masked, clause)]
         goals += [replace(one, context=context if one.context.empty else one.context) for one in made]
         context = _leading(task, masked, clause.end, following.start) if following is not None else Target()
     return tuple(_joined(goals))
+
+
+def by_hand(task: str) -> bool:
+    """Whether words ask for what only a browser does at an address that they name: a click, a form, a login. To fetch
+    and read what is there needs none."""
+    if not of_kind(task, "url") or _ASKS.search(task):
+        return False
+    clauses = _clauses(mask(task))
+    return any(_is_by_hand(task, one) for one in clauses) or (bool(clauses) and bool(_IN_BROWSER.search(task)))
+
+
+def _is_by_hand(task: str, clause: _Clause) -> bool:
+    said = task[clause.begin : clause.end]
+    if of_kind(said, "path"):
+        return False
+    match clause.kind:
+        case "open":
+            return bool(said.strip()) and not of_kind(said, "url")
+        case "click":
+            return not target_of(task, clause.begin, clause.end).empty and not said.lstrip().startswith("http")
+        case "complete":
+            return bool(_FORM.match(said))
+        case "fill":
+            return clause.verb in ("enter", "type")
+        case kind:
+            return kind in _BY_HAND
+
+
+def _spoken_of(task: str, masked: str, goal: Goal) -> Goal:
+    """A click on `it` as one on what is said to be there before: `The page has a link called Details. Click it.`"""
+    if goal.act != "click" or not goal.target.said or not set(goal.target.said) <= _PRONOUNS | _FOR_ME:
+        return goal
+    there = list(_THERE_IS.finditer(masked, 0, goal.start))
+    return replace(goal, target=target_of(task, there[-1].end(), goal.start)) if there else goal
 
 
 def _leading(task: str, masked: str, start: int, end: int) -> Target:
@@ -494,4 +533,4 @@ def _joined(goals: Sequence[Goal]) -> list[Goal]:
     return found
 
 
-__all__ = ["Act", "Goal", "Pair", "ordinal_of", "read", "split"]
+__all__ = ["Act", "Goal", "Pair", "by_hand", "ordinal_of", "read", "split"]

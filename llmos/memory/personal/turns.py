@@ -83,6 +83,7 @@ _CORRECTION = re.compile(
     r"|I(?:'ve|\s+have)?\s+changed\s+my\s+mind)\b(?:[\s,.:;!-]+|$)",
     re.IGNORECASE,
 )
+_FOR_LATER = r"for\s+(?:me|later|next\s+time|the\s+future)"
 _REMEMBER = re.compile(
     rf"{POLITE}(?:"
     r"(?P<all>#\s*(?:note|remember|memo)\b|(?:note\s+to\s+self|memo|note|reminder)\s*(?=:))"
@@ -90,9 +91,10 @@ _REMEMBER = re.compile(
     r"|(?:don't|do\s+not|never)\s+(?:ever\s+)?forget(?!\s+to\b)"
     r"|make\s+a\s+(?:mental\s+)?note|take\s+(?:a\s+)?note|note\s+down|jot\s+down|commit\s+to\s+memory"
     r"|(?:add|save|store|put|write)\s+(?:this|it|that)?\s*(?:down\s+)?(?:to|in|into)\s+(?:your\s+|the\s+|my\s+)?memory"
-    r"|learn(?=\s+that))"
-    r"(?P<gap>(?:\s*[,:-])?(?:\s+(?:this|the\s+following|for\s+(?:me|later|next\s+time|the\s+future))"
-    r"(?=\s*[:,.-]|\s+that\b|\s*$))?\s*[,:-]?\s*(?:of\s+)?(?:(?:the\s+fact\s+)?that\b(?!\s*[.!]?$))?\s*[,:-]?\s*)(?P<rest>.*)",
+    r"|learn(?=\s+that)|(?:keep|save|store|record|retain)"
+    rf"(?=\s+(?:this|the\s+following)(?:\s+{_FOR_LATER})*\s*:|\s+that\s+(?:I|my|we|our)\b))"
+    rf"(?P<gap>(?:\s*[,:-])?(?:\s+(?:this|the\s+following|{_FOR_LATER})"
+    rf"(?=\s*[:,.-]|\s+{_FOR_LATER}|\s+that\b|\s*$))*\s*[,:-]?\s*(?:of\s+)?(?:(?:the\s+fact\s+)?that\b(?!\s*[.!]?$))?\s*[,:-]?\s*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _RECALLS = re.compile(r"remember\b.*\?", re.IGNORECASE | re.DOTALL)  # "Remember that film?"

@@ -111,13 +111,17 @@ def is_name(value: str) -> bool:
     )
 
 
+_GOES_WITH = re.compile(r"(?:with|without|in|at|on|from|by|before|after|during|except)\b", re.IGNORECASE)
+"""Says how something is meant that stands before it, and is no thing by itself."""
+
+
 def pieces(value: str) -> list[str]:
     """The parts of a list: `tea, coffee and cake`. What may be one thing stays so: `salt and vinegar crisps`."""
     lowered = value.lower()
     if any(pair in lowered for pair in vocabulary().pairs):
         return [value] if "," not in value else _split(value, only_commas=True)
     parts = _split(value, only_commas=False)
-    if len(parts) < 2 or any(len(part.split()) > 4 or not part for part in parts):
+    if len(parts) < 2 or any(len(part.split()) > 4 or _GOES_WITH.match(part) for part in parts):
         return [value]
     sizes = {len(re.sub(r"^(?:an?|the|my)\s+", "", part, flags=re.I).split()) for part in parts}
     listed = "," in value and len(parts) > 2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmos.agents.operator.instructions import Goal, read
+from llmos.agents.operator.instructions import Goal, by_hand, read
 
 
 def only(task: str) -> Goal:
@@ -89,3 +89,49 @@ def test_any_text_can_be_read_and_values_stand_in_it(task: str) -> None:
     for goal in read(task):
         for pair in goal.pairs:
             assert task[pair.value.start : pair.value.end].strip() in (pair.value.text, pair.value.text.strip(), "")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("On https://example.org there is a “Ring the bell” button. Hit it please", "Ring the bell"),
+        ("The page has a link called Opening hours. Click it.", "Opening hours"),
+        ("There's a button named “Stop” at https://example.org/a; press it for me", "Stop"),
+    ],
+)
+def test_it_is_what_was_said_to_be_there(words: str, name: str) -> None:
+    assert only(words).target.names == (name,)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Open https://example.org/a and press “Start”",
+        "tap on Subscribe at https://example.org",
+        "log in to https://example.org as ann",
+        "Fill in the form on https://example.org/join with the name Ann",
+        "At https://example.org type 'moss' into the search box",
+        "Look at https://example.org in the browser and read the headline",
+    ],
+)
+def test_what_only_a_hand_does_on_a_page_is_told_apart(words: str) -> None:
+    assert by_hand(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Press “Start”",
+        "Read https://example.org/a and sum it up",
+        "What does https://example.org/a say about frogs?",
+        "Fetch https://example.org/data.json and save it in data.json",
+        "open the page https://example.org",
+        "How do I press the button on https://example.org?",
+        "check whether https://example.org is up",
+        "open notes.txt and compare it with https://example.org/a",
+        "hit https://example.org/api",
+        "",
+    ],
+)
+def test_what_can_be_fetched_needs_no_hand(words: str) -> None:
+    assert not by_hand(words)

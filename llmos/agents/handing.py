@@ -1,0 +1,36 @@
+"""Requests that the assistant hands on whole, because another agent does them as one: what is done on a web page.
+
+The words alone decide. Knows no model.
+"""
+
+from __future__ import annotations
+
+from llmos.agents.operator.instructions import by_hand
+from llmos.agents.operator.page import origin_of
+from llmos.agents.spans import of_kind
+from llmos.kernel.process import Process
+
+_OPERATOR = "operator"
+
+
+async def on_a_page(process: Process, task: str) -> str | None:
+    """Have the operator do what can only be done by hand on a page that the words name.
+
+    An address that the user typed is theirs to open, so that it may be one of this machine or network, too; the gate
+    checks that they did.
+
+    Returns:
+        What came of it, in words; None where nothing is to be done by hand, or there is no browser.
+
+    Raises:
+        BudgetExceeded, Interrupted, EngineError: As of the system calls that it makes.
+    """
+    able = _OPERATOR in process.system.agents and "browser_open" in process.entry.devices
+    if not able or not by_hand(task):
+        return None
+    named = dict.fromkeys(origin_of(one.text) for one in of_kind(task, "url") if "://" in one.text)
+    child = await process.spawn(_OPERATOR, task, {"allow": list(filter(None, named))})
+    report = await process.wait(child)
+    if report["outcome"] == "failed":
+        return "\n".join(filter(None, ("I could not do it. " + " ".join(report["reasons"]), report["text"])))
+    return "\n".join((report["text"], *report["reasons"]))
