@@ -86,23 +86,37 @@ async def assistant(
     Raises:
         BudgetExceeded, LoopDetected, Interrupted, EngineError: As of the system calls that it makes.
     """
-    devices = {name: device for name, device in process.entry.devices.items() if is_offered(name)}
     if _REMEMBER.match(task):
         await process.remember(task)
         return "I keep that in mind."
-    if (said := await handing.on_a_page(process, task)) is not None:
-        process.hear(Message("user", task), Message("assistant", said))
-        return said
-    skilled = await with_skills(process, instructions or prompts().chat, task, skills)
-    code = await microcode.forms(process)
-    work = _Work(process, devices, process.context.messages, skilled, code, _reported(process, inputs or {}))
+    before = process.context.messages
     process.hear(Message("user", task))
+    said = await handing.on_a_page(process, task)
+    if said is None:
+        said = await _worked(process, task, inputs or {}, before, instructions or prompts().chat, skills)
+    process.hear(Message("assistant", said))
+    return said
+
+
+async def _worked(
+    process: Process,
+    task: str,
+    inputs: Mapping[str, Any],
+    before: tuple[Message, ...],
+    instructions: str,
+    skills: Sequence[str] | None,
+) -> str:
+    """Do a request that is the assistant's own, step by step."""
+    code = await microcode.forms(process)
+    if (said := await handing.a_program(process, task, code)) is not None:
+        return said
+    devices = {name: device for name, device in process.entry.devices.items() if is_offered(name)}
+    skilled = await with_skills(process, instructions, task, skills)
+    work = _Work(process, devices, before, skilled, code, _reported(process, inputs))
     for step in steps(task, devices)[:MAX_STEPS]:
         if not await work.do(step):
             break
-    answer = work.answer()
-    process.hear(Message("assistant", answer))
-    return answer
+    return work.answer()
 
 
 def _reported(process: Process, inputs: Mapping[str, Any]) -> list[Earlier]:

@@ -1,14 +1,17 @@
-"""Requests that the assistant hands on whole, because another agent does them as one: what is done on a web page.
+"""Requests that the assistant hands on whole, because they are one piece of work: what is done on a web page, and a
+program that is to be written.
 
-The words alone decide. Knows no model.
+The words alone decide.
 """
 
 from __future__ import annotations
 
+from llmos.agents import programming
 from llmos.agents.operator.instructions import by_hand
 from llmos.agents.operator.page import origin_of
 from llmos.agents.spans import of_kind
 from llmos.kernel.process import Process
+from llmos.messages import Microcode
 
 _OPERATOR = "operator"
 
@@ -34,3 +37,20 @@ async def on_a_page(process: Process, task: str) -> str | None:
     if report["outcome"] == "failed":
         return "\n".join(filter(None, ("I could not do it. " + " ".join(report["reasons"]), report["text"])))
     return "\n".join((report["text"], *report["reasons"]))
+
+
+async def a_program(process: Process, task: str, code: Microcode | None) -> str | None:
+    """Write the program that the words ask for, and run it where it can change nothing.
+
+    Returns:
+        The program and what it prints, or why there is none; None where no program is asked for, or nothing can run it.
+
+    Raises:
+        BudgetExceeded, Interrupted, EngineError: As of the system calls that it makes.
+    """
+    if programming.SANDBOX not in process.entry.devices or not programming.asks(task):
+        return None
+    written = await programming.program(process, task, code)
+    if isinstance(written, str):
+        return f"I could not write a program that works. The last one failed: {written}"
+    return written.shown()

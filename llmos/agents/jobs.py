@@ -1,5 +1,5 @@
 """The kernel's own jobs as the model sees them: choose a tool, fill in its arguments, find who does a task, read
-passages, judge, choose a control, extract, title, summarize.
+passages, judge, choose a control, extract, title, summarize, write a short program.
 
 One place says the words, for the agents that ask and for the microcode that is trained to answer. Texts are in
 `jobs.toml`. Knows no engine and no tool's insides.
@@ -18,7 +18,9 @@ from typing import Any, Literal, get_args
 
 from llmos.messages import Context, Message, ToolSpec
 
-Job = Literal["choose", "fill", "whom", "read", "verdict", "browse", "extract", "title", "summary", "know", "chat"]
+Job = Literal[
+    "choose", "fill", "whom", "read", "verdict", "browse", "extract", "title", "summary", "know", "program", "chat"
+]
 JOBS: tuple[Job, ...] = get_args(Job)
 
 ANSWER, ASK = "answer", "ask"
@@ -148,6 +150,11 @@ def know(question: str) -> Context:
     return _chat(_text("know", "system"), question)
 
 
+def program(request: str) -> Context:
+    """A short Python program that prints what a request wants to know."""
+    return _chat(_text("program", "system"), request)
+
+
 # -- words
 
 
@@ -219,7 +226,7 @@ def fingerprint() -> str:
     forms = [
         choose([tool], "do", done), fill(tool, "do", done), decide("do"), read(["a b", "c"], "who?"),
         verdict("t", "w", "s"), verdict("t", "w"), browse("p", ["button Go"], "go"), extract(tool.parameters, "text"),
-        title(talk), summary(talk), know("what?"),
+        title(talk), summary(talk), know("what?"), program("do"),
     ]  # fmt: skip
     said = [[one.role, one.content] for form in forms for one in form.messages]
     said += [["found", found("a", 2)], ["not found", NOT_FOUND], ["verdicts", "|".join(VERDICTS)]]

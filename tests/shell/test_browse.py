@@ -92,7 +92,9 @@ def test_the_default_agent_has_a_page_that_was_named_worked_on_by_hand(origin: s
     done = llmos(tmp_path, "run", "--tools", words, LLMOS_MODEL=script(tmp_path, "Fine."))
     assert done.returncode == 0, done.stderr.decode()
     assert "click button “Say hello”" in done.stdout.decode()
-    failed = llmos(tmp_path, "run", "--tools", f"Click “Sail” on {origin}/index.html", LLMOS_MODEL=script(tmp_path, "Fine."))
+    failed = llmos(
+        tmp_path, "run", "--tools", f"Click “Sail” on {origin}/index.html", LLMOS_MODEL=script(tmp_path, "Fine.")
+    )
     assert "I could not do it." in failed.stdout.decode()
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from llmos.agents.programming import problem_of
 from llmos.kernel.process import Branch
 
 Function = Literal["count", "distinct", "sum", "mean", "median", "max", "min"]
@@ -122,8 +123,7 @@ async def run_program(branch: Branch, name: str, order: dict[str, Any], *, secon
     result = await branch.act("compute", {"code": code, "seconds": seconds})
     lines = result.text.strip().splitlines()
     if result.failed:
-        told = [line for line in lines if line.strip() and not line.startswith("(exit code")]
-        raise WorkFailed(told[-1] if told else "The program failed.")
+        raise WorkFailed(problem_of(result))
     try:
         return json.loads(lines[-1])
     except (ValueError, IndexError):

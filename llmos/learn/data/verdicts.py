@@ -30,6 +30,7 @@ _SHARES: Mapping[str, float] = {
     PASS: 0.40, VALUE: 0.19, MISSING: 0.1, INVENTED: 0.1, FORM: 0.08, TOPIC: 0.06, UNSURE: 0.07,
 }  # fmt: skip
 _SIZES = (6, 9)
+_CALCULATED = 0.8
 _TRIES = 50
 
 
@@ -65,15 +66,17 @@ def verdict_sheet(random: Random, split: Split) -> Sheet:
 
 
 def _compute(random: Random, split: Split, label: str) -> Case | None:
+    """Something to calculate, mostly with what a calculator gave for it: a small model compares better than it
+    calculates."""
     if label in (INVENTED, UNSURE):
         return None
     specs: Sequence[Mapping[str, Any]] = _texts()["compute"]
     spec = random.choice(specs)
     found = OPERATIONS[spec["op"]](random)
-    task = put(random.choice(_dealt(spec["tasks"], split)), found.values)
+    task, right = put(random.choice(_dealt(spec["tasks"], split)), found.values), found.result
+    source = f"calculator -> {right}" if random.random() < _CALCULATED else ""
     if label == TOPIC:
-        return Case(task, _stray(random, split), keep=tuple(found.values.values()))
-    right = found.result
+        return Case(task, _stray(random, split), source, tuple(found.values.values()))
     shown = wrong(random, found) if label == VALUE else right
     slots = {"x": shown, "calc": found.calc, "X": shown.upper(), "xl": shown.lower()}
     keep = (*found.values.values(), right)
@@ -83,15 +86,15 @@ def _compute(random: Random, split: Split, label: str) -> Case | None:
         said = random.choice(extra["missing" if label == MISSING else "right"])
         if not found.calc and "{calc}" in str(extra):
             return None
-        return Case(f"{task} {extra['ask']}", put(said, slots), keep=keep)
+        return Case(f"{task} {extra['ask']}", put(said, slots), source, keep)
     if label == FORM or chance < 0.4:
-        return _formed(random, split, label, task, slots, keep)
+        return _sourced(_formed(random, split, label, task, slots, keep), source)
     if (unit := spec.get("unit")) and random.random() < 0.5:
         slots["x"] = f"{shown} {unit}"
     said = random.choice(
         [one for one in _dealt(_texts()["says"]["results"], split) if found.calc or "{calc}" not in one]
     )
-    return Case(task, put(said, slots), keep=keep)
+    return Case(task, put(said, slots), source, keep)
 
 
 def _formed(
