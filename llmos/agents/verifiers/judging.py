@@ -1,19 +1,21 @@
 """A verifier by the model's judgement: yes or no by likelihood, asked in two orders, with a calibrated confidence.
 
 Both orders, and a baseline without content, take out the model's liking for a word or a place (Zheng et al. 2023,
-arXiv:2306.05685; Zhao et al. 2021, arXiv:2102.09690). Below the threshold it can't tell.
+arXiv:2306.05685; Zhao et al. 2021, arXiv:2102.09690). Microcode is asked once, in the form it was trained on. Below the
+threshold it can't tell.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from llmos.agents import jobs, microcode
 from llmos.agents.calibration import Calibration, Sample, calibration_for
 from llmos.agents.verdict import Verdict, Verifier
 from llmos.agents.verifiers.common import brief, text_of, unsure_if_refused
@@ -59,6 +61,9 @@ def judge(
 
     @unsure_if_refused
     async def check(value: Any) -> Verdict:  # noqa: ANN401  # whatever is checked
+        code = None if examples or calibration else await microcode.forms(branch)
+        if code is not None:
+            return _by_kind(await microcode.judge(branch, code, criterion, text_of(value)), threshold, criterion)
         known = calibration or await calibration_for(branch)
         asked = questions(text_of(value), criterion, examples)
         thoughts = [
@@ -87,6 +92,19 @@ def _verdict(holds: bool | None, sure: float | None, criterion: str, *, calibrat
             return Verdict("fail", (f"Does not hold: {brief(criterion)}{how}",), sure)
         case None:
             return Verdict("unsure", (f"The model can't tell whether this holds: {brief(criterion)}{how}",), sure)
+
+
+def _by_kind(shares: Mapping[str, float], threshold: float, criterion: str) -> Verdict:
+    """The verdict of microcode, which also says what is wrong. Its confidence is calibrated already."""
+    passed, *failed, _ = jobs.VERDICTS
+    wrong = sum(shares[name] for name in failed)
+    sure = max(shares[passed], wrong)
+    if sure < threshold:
+        return _verdict(None, sure, criterion)
+    if shares[passed] == sure:
+        return _verdict(True, sure, criterion)
+    kind = max(failed, key=shares.__getitem__).removeprefix("fail: ")
+    return _verdict(False, sure, f"{brief(criterion)} ({kind})")
 
 
 def questions(work: str, criterion: str, examples: Sequence[Example] = ()) -> tuple[Question, Question]:

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from random import Random
 from typing import Any
 
 from llmos.agents import jobs
+from llmos.learn.data.criteria import criterion
 from llmos.learn.data.example import Example, Sheet, Split
 from llmos.learn.data.noise import noisy
-from llmos.learn.data.operations import OPERATIONS, WEEKDAYS, altered, clock, put, wrong
+from llmos.learn.data.operations import OPERATIONS, altered, put, wrong
 from llmos.learn.data.pools import dealt
-from llmos.learn.data.values import draw
+from llmos.learn.data.stated import DIGITS, Stated, drawn_value, opened, text_values, texts
 
 PASS, VALUE, MISSING, INVENTED, FORM, TOPIC, UNSURE = jobs.VERDICTS
 
@@ -70,7 +69,7 @@ def _compute(random: Random, split: Split, label: str) -> Case | None:
     calculates."""
     if label in (INVENTED, UNSURE):
         return None
-    specs: Sequence[Mapping[str, Any]] = _texts()["compute"]
+    specs: Sequence[Mapping[str, Any]] = texts()["compute"]
     spec = random.choice(specs)
     found = OPERATIONS[spec["op"]](random)
     task, right = put(random.choice(_dealt(spec["tasks"], split)), found.values), found.result
@@ -82,7 +81,7 @@ def _compute(random: Random, split: Split, label: str) -> Case | None:
     keep = (*found.values.values(), right)
     chance = random.random()
     if label == MISSING or (label != FORM and chance < 0.15):
-        extra = random.choice(_split_by(_texts()["besides"], split))
+        extra = random.choice(_split_by(texts()["besides"], split))
         said = random.choice(extra["missing" if label == MISSING else "right"])
         if not found.calc and "{calc}" in str(extra):
             return None
@@ -92,7 +91,7 @@ def _compute(random: Random, split: Split, label: str) -> Case | None:
     if (unit := spec.get("unit")) and random.random() < 0.5:
         slots["x"] = f"{shown} {unit}"
     said = random.choice(
-        [one for one in _dealt(_texts()["says"]["results"], split) if found.calc or "{calc}" not in one]
+        [one for one in _dealt(texts()["says"]["results"], split) if found.calc or "{calc}" not in one]
     )
     return Case(task, put(said, slots), source, keep)
 
@@ -105,7 +104,7 @@ def _formed(
     plain = shown.replace(".", "").replace(":", "").isdigit()
     lettered = shown.lower() != shown != shown.upper()
     forms = [
-        one for one in _split_by(_texts()["form"], split)
+        one for one in _split_by(texts()["form"], split)
         if (plain or not one.get("numbers")) and (lettered or not one.get("words"))
     ]  # fmt: skip
     if not forms:
@@ -117,31 +116,20 @@ def _formed(
     )
 
 
+# -- criteria
+
+
+def _criterion(random: Random, split: Split, label: str) -> Case | None:
+    """A sentence that is to be true of the work, which stands as the task."""
+    found = criterion(random, split, label)
+    return None if found is None else Case(*found, keep=(found[0],))
+
+
 # -- texts with values
 
 
-@dataclass(frozen=True, slots=True)
-class Stated:
-    """A value that a text states, or could.
-
-    Attributes:
-        says: How it stands there.
-        asks: How it is asked for.
-    """
-
-    label: str
-    kind: str
-    value: str
-    says: tuple[str, ...]
-    asks: tuple[str, ...]
-
-    def said(self, random: Random, value: str = "") -> str:
-        """It in a sentence, or another value in its place."""
-        return _opened(random.choice(self.says).replace("{v}", value or self.value))
-
-
 def _record(random: Random, split: Split, label: str) -> Case | None:
-    stated = _stated(random, split)
+    stated = text_values(random, split)
     count = random.randint(2, min(5, len(stated) - 1))
     here, absent = stated[:count], stated[count:]
     source = " ".join(one.said(random) for one in here)
@@ -172,11 +160,11 @@ def _asked(
     keep = tuple(known.value for known in (*here, one))
     match label:
         case "pass" if missing:
-            return Case(task, random.choice(_dealt(_texts()["says"]["absent"], split)), source, keep)
+            return Case(task, random.choice(_dealt(texts()["says"]["absent"], split)), source, keep)
         case "fail: not in the source":
             return Case(task, _value_or_sentence(random, split, one, one.value), source, keep)
         case "fail: wrong value" if random.random() < 0.08:  # it says so, in fact
-            return Case(task, random.choice(_dealt(_texts()["says"]["absent"], split)), source, keep)
+            return Case(task, random.choice(_dealt(texts()["says"]["absent"], split)), source, keep)
         case "fail: wrong value":
             return Case(task, _value_or_sentence(random, split, one, _other(random, split, one, here)), source, keep)
         case "fail: wrong form":
@@ -224,7 +212,7 @@ def _summed(
     required = label == MISSING or random.random() < 0.35
     task = _summary_ask(random, split)
     if required:
-        template = random.choice(_dealt(_texts()["summary"]["required"], split))
+        template = random.choice(_dealt(texts()["summary"]["required"], split))
         task = template.replace("{l}", chosen[0].label).replace("{m}", chosen[1].label)
     sentences = [one.said(random) for one in chosen]
     match label:
@@ -248,16 +236,16 @@ def _summed(
 
 def _referred(random: Random, split: Split, ask: str) -> str:
     """A question that speaks of where the answer stands."""
-    template = random.choice(_dealt(_texts()["nowhere"]["asks"], split))
+    template = random.choice(_dealt(texts()["nowhere"]["asks"], split))
     return template.replace("{ask}", ask if template.startswith("{ask}") else _lowered(ask))
 
 
 def _stray(random: Random, split: Split) -> str:
-    return random.choice(_dealt(_texts()["stray"]["works"], split))
+    return random.choice(_dealt(texts()["stray"]["works"], split))
 
 
 def _summary_ask(random: Random, split: Split) -> str:
-    return random.choice(_dealt(_texts()["summary"]["asks"], split))
+    return random.choice(_dealt(texts()["summary"]["asks"], split))
 
 
 def _sourced(case: Case | None, source: str) -> Case | None:
@@ -269,7 +257,7 @@ def _value_or_sentence(random: Random, split: Split, one: Stated, value: str) ->
 
 
 def _told(random: Random, split: Split, value: str) -> str:
-    return _opened(random.choice(_dealt(_texts()["says"]["values"], split)).replace("{x}", value))
+    return opened(random.choice(_dealt(texts()["says"]["values"], split)).replace("{x}", value))
 
 
 def _other(random: Random, split: Split, one: Stated, here: Sequence[Stated]) -> str:
@@ -280,52 +268,11 @@ def _other(random: Random, split: Split, one: Stated, here: Sequence[Stated]) ->
     if same and chance < 0.35:
         return random.choice(same)
     for _ in range(_TRIES):
-        digits = one.kind in _DIGITS and random.random() < 0.6
-        value = altered(random, one.value) if digits else _drawn(random, split, one.kind)
+        digits = one.kind in DIGITS and random.random() < 0.6
+        value = altered(random, one.value) if digits else drawn_value(random, split, one.kind)
         if value not in taken:
             return value
     return altered(random, f"{one.value} 1")
-
-
-def _stated(random: Random, split: Split, other: Sequence[Stated] = ()) -> list[Stated]:
-    """The values of some text, each different, in any order; of another text than `other` is of."""
-    asks = {ask for one in other for ask in one.asks}
-    texts = [text for text in _records(split) if not any(ask in asks for _, _, _, listed in text for ask in listed)]
-    stated: list[Stated] = []
-    for label, kind, says, listed in random.choice(texts):
-        value = _drawn(random, split, kind)
-        while value in {one.value for one in stated}:
-            value = _drawn(random, split, kind)
-        stated.append(Stated(label, kind, value, says, listed))
-    random.shuffle(stated)
-    return stated
-
-
-@cache
-def _records(split: Split) -> tuple[tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...], ...]:
-    """The texts of a split: label, kind, wordings and questions of each value. Wordings that stand in the texts of
-    another split too are left to training."""
-    listed: Sequence[Mapping[str, Any]] = _texts()["record"]
-    names = dealt([one["name"] for one in listed], split, "record")
-    elsewhere = {
-        words
-        for one in listed if one["name"] not in names and split != "train"
-        for known in one["fields"] for words in (*known["says"], *known["asks"])
-    }  # fmt: skip
-    found: list[tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...]] = []
-    for one in listed:
-        if one["name"] not in names:
-            continue
-        fields = [
-            (
-                known["label"], known["kind"],
-                tuple(words for words in known["says"] if words not in elsewhere),
-                tuple(words for words in known["asks"] if words not in elsewhere),
-            )
-            for known in one["fields"]
-        ]  # fmt: skip
-        found.append(tuple(known for known in fields if known[2] and known[3]))
-    return tuple(found)
 
 
 # -- lists
@@ -335,10 +282,10 @@ def _list(random: Random, split: Split, label: str) -> Case | None:
     """Items that are to be written in a shape."""
     if label in (TOPIC, UNSURE):
         return None
-    kinds: Sequence[str] = _texts()["lists"]["kinds"]
+    kinds: Sequence[str] = texts()["lists"]["kinds"]
     kind = random.choice(kinds)
     items = _several(random, split, kind, random.randint(3, 6))
-    shapes: Sequence[Mapping[str, Any]] = _texts()["list"]
+    shapes: Sequence[Mapping[str, Any]] = texts()["list"]
     shape = random.choice(shapes)
     task = random.choice(_dealt(shape["asks"], split))
     if len(items) < 3:
@@ -371,7 +318,7 @@ def _named(random: Random, split: Split, label: str) -> Case | None:
     """So many things of a kind."""
     if label not in (PASS, MISSING, VALUE, TOPIC):
         return None
-    kinds: Mapping[str, str] = _texts()["named"]["kinds"]
+    kinds: Mapping[str, str] = texts()["named"]["kinds"]
     kind, other = random.sample(list(kinds), 2)
     count = random.randint(2, 5)
     items = _several(random, split, kind, count)
@@ -381,14 +328,14 @@ def _named(random: Random, split: Split, label: str) -> Case | None:
         case "fail: missing part":
             items = items[:-1]
         case "fail: wrong value":
-            items[random.randrange(count)] = _drawn(random, split, other)
+            items[random.randrange(count)] = drawn_value(random, split, other)
         case "fail: off topic":
             items = _several(random, split, other, count)
             if len(items) < count:
                 return None
         case _:
             pass
-    task = random.choice(_dealt(_texts()["named"]["asks"], split))
+    task = random.choice(_dealt(texts()["named"]["asks"], split))
     said = random.choice((str(count), _WORDS[count]))
     task = task.replace("{count}", said).replace("{kind}", kinds[kind])
     return Case(
@@ -402,7 +349,7 @@ def _several(random: Random, split: Split, kind: str, count: int) -> list[str]:
     for _ in range(_TRIES):
         if len(items) == count:
             break
-        item = _drawn(random, split, kind)
+        item = drawn_value(random, split, kind)
         if item.lower() not in (known.lower() for known in items) and "," not in item:
             items.append(item)
     return items
@@ -443,7 +390,7 @@ def _made(random: Random, split: Split, label: str) -> Case | None:
 
 @cache
 def _items(split: Split) -> list[Mapping[str, Any]]:
-    listed: Sequence[Mapping[str, Any]] = _texts()["item"]
+    listed: Sequence[Mapping[str, Any]] = texts()["item"]
     firsts = set(dealt([one["task"][0] for one in listed], split, "item"))
     return [one for one in listed if one["task"][0] in firsts]
 
@@ -454,7 +401,7 @@ def _slotted(random: Random, split: Split, template: str, values: dict[str, str]
     def value(found: re.Match[str]) -> str:
         slot, kind, form = found[1].lower(), found[2].lower(), found[3]
         while slot not in values:
-            drawn = _drawn(random, split, kind)
+            drawn = drawn_value(random, split, kind)
             if drawn not in values.values():
                 values[slot] = drawn
         text = values[slot]
@@ -468,10 +415,10 @@ def _unknown(random: Random, split: Split, label: str) -> Case | None:
     if label != UNSURE:
         return None
     numbers = random.random() < 0.5
-    texts: Mapping[str, Sequence[str]] = _texts()["unknown" if numbers else "unknown_words"]
+    words: Mapping[str, Sequence[str]] = texts()["unknown" if numbers else "unknown_words"]
     values = {"x": str(random.randint(2, random.choice((12, 90, 900))))} if numbers else {}
-    task = _slotted(random, split, random.choice(_dealt(texts["tasks"], split)), values)
-    return Case(task, _slotted(random, split, random.choice(texts["works"]), values), keep=tuple(values.values()))
+    task = _slotted(random, split, random.choice(_dealt(words["tasks"], split)), values)
+    return Case(task, _slotted(random, split, random.choice(words["works"]), values), keep=tuple(values.values()))
 
 
 _KEYS: Mapping[str, str] = dict(
@@ -494,6 +441,7 @@ _FAMILIES: Mapping[str, tuple[Family, float]] = {
     "named": (_named, 0.7),
     "made": (_made, 3),
     "unknown": (_unknown, 3),
+    "criterion": (_criterion, 4),
 }
 
 
@@ -505,75 +453,6 @@ def _case(random: Random, split: Split, label: str) -> tuple[Case, str]:
         case = _FAMILIES[name][0](random, split, label)
         if case is not None:
             return case, name
-
-
-# -- values and words
-
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
-)  # fmt: skip
-_RANGES: Mapping[str, tuple[int, int]] = {
-    "count": (11, 95), "small": (3, 9), "year": (1790, 2024), "n": (100, 4900), "m": (11, 95), "k": (3, 9),
-    "d": (10, 28), "y": (1950, 2030),
-}  # fmt: skip
-_UNITS: Mapping[str, tuple[int, int, tuple[str, ...]]] = {
-    "money": (11, 4900, ("{} euros", "€{}", "${}", "{} dollars", "{} pounds", "£{}", "{}.50 euros")),
-    "squares": (18, 190, ("{} m²", "{} square metres")),
-    "ordinal": (4, 19, ("{}th",)),
-    "percent": (2, 60, ("{}%", "{} %", "{} percent")),
-    "grams": (50, 900, ("{} g", "{} grams")),
-    "degrees": (40, 240, ("{} °C", "{} degrees")),
-    "duration": (12, 95, ("{} minutes", "{} min")),
-    "kilos": (2, 60, ("{} kg", "{}.5 kg")),
-    "kilometres": (12, 900, ("{} km", "{} kilometres")),
-    "metres": (12, 190, ("{} m", "{} metres")),
-    "megabytes": (3, 900, ("{} MB",)),
-    "tons": (2, 90, ("{} tons", "{} t")),
-}
-_DIGITS = frozenset({*_RANGES, *_UNITS, "code", "thousands", "version"}) - {"ordinal", "small", "k"}
-
-
-def _drawn(random: Random, split: Split, kind: str) -> str:
-    """A value of a kind, as text."""
-    if kind in _RANGES:
-        low, high = _RANGES[kind]
-        return str(random.randint(low, high))
-    if kind in _UNITS:
-        low, high, units = _UNITS[kind]
-        return random.choice(units).format(random.randint(low, high))
-    if kind in _texts()["pools"]:
-        return str(random.choice(dealt(_texts()["pools"][kind], split, kind)))
-    match kind:
-        case "date":
-            day, month, year = random.randint(1, 28), random.choice(_MONTHS), random.randint(2015, 2029)
-            return random.choice(
-                (f"{day} {month}", f"{day} {month} {year}", f"{month} {day}", f"{month} {day}, {year}")
-            )
-        case "time" | "t":
-            return clock(5 * random.randint(72, 270))
-        case "score":
-            return f"{random.randint(0, 5)}:{random.randint(0, 5)}"
-        case "weekday" | "w":
-            return random.choice(WEEKDAYS)
-        case "code":
-            return f"{random.choice('ABCDEHKLMPRST')}{random.randint(10, 9999)}"
-        case "thousands":
-            return f"{random.randint(1, 60)},{random.randint(0, 999):03}"
-        case "first" | "name":
-            return _capital(draw("first_name", random, split).text)
-        case "person" | "city" | "company":
-            return _capital(draw(kind, random, split).text)
-        case _:
-            return draw(kind, random, split).text
-
-
-def _capital(text: str) -> str:
-    return " ".join(word[:1].upper() + word[1:] for word in text.split(" "))
-
-
-def _opened(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _lowered(text: str) -> str:
@@ -591,8 +470,3 @@ def _dealt(pool: Sequence[str], split: Split) -> list[str]:
 def _split_by(entries: Sequence[Mapping[str, Any]], split: Split) -> list[Mapping[str, Any]]:
     asks = set(_dealt([one["ask"] for one in entries], split))
     return [one for one in entries if one["ask"] in asks]
-
-
-@cache
-def _texts() -> Mapping[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("verdicts.toml").read_text(encoding="utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from llmos.agents import jobs
 from llmos.agents.calibration import Calibration, Fitted
 from llmos.agents.verifiers import consistent, human, judge
 from llmos.agents.verifiers.agreement import first_word, last_number, normalized
@@ -12,7 +13,7 @@ from llmos.engine.scripted import ScriptedEngine
 from llmos.errors import BadArguments, BudgetExceeded
 from llmos.kernel.budget import Budget
 from llmos.kernel.process import Process
-from llmos.messages import Score
+from llmos.messages import Microcode, Score
 from tests.agents.verifiers.conftest import Place
 
 
@@ -97,6 +98,29 @@ async def test_an_uncalibrated_judge_says_so_and_a_calibrated_one_is_less_sure(p
     verdict = await place.check(lambda process: judge(process, "It is good.", calibration=cool), "x")
     assert verdict.outcome == "unsure"
     assert verdict.confidence == pytest.approx(0.6225, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("liked", "odds", "outcome", "reason"),
+    [
+        ("pass", 4.0, "pass", "Holds: It names a city."),
+        ("fail: missing part", 4.0, "fail", "Does not hold: It names a city. (missing part)"),
+        ("can't tell", 4.0, "unsure", "can't tell"),
+        ("pass", 0.5, "unsure", "can't tell"),
+    ],
+)
+async def test_a_judge_with_microcode_is_asked_once_and_says_what_is_wrong(
+    place: Place, liked: str, odds: float, outcome: str, reason: str
+) -> None:
+    def scores(request: Score) -> list[float]:
+        return [odds if choice == liked else 0.0 for choice in request.choices]
+
+    code = Microcode(name="kernel", prompts=jobs.fingerprint())
+    place.engine = engine = ScriptedEngine("x", scores=scores, microcode=code)
+    verdict = await place.check(lambda process: judge(process, "It names a city."), "Rome")
+    assert verdict.outcome == outcome
+    assert reason in verdict.reasons[0]
+    assert [one.context for one in engine.score_requests] == [jobs.verdict("It names a city.", "Rome")]
 
 
 async def test_an_engine_that_can_not_score_must_write_the_same_in_both_orders(place: Place) -> None:
