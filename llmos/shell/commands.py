@@ -216,7 +216,8 @@ async def _resume(shell: Shell, argument: str) -> None:
 def resume(shell: Shell, conversation: conversations.Conversation) -> None:
     """Go on with a conversation, and show where it stood."""
     shell.session.resume(conversation)
-    shell.screen.say(f"resumed “{conversation.title}”, {_turns(conversation.turns)}")
+    summary = f"\n  {conversation.summary}" if conversation.summary else ""
+    shell.screen.say(f"resumed “{conversation.title}”, {_turns(conversation.turns)}{summary}")
     last = [message for message in conversation.messages if message.role in ("user", "assistant")][-2:]
     for message in last:
         if message.role == "user":

@@ -33,6 +33,7 @@ class Conversation:
     Attributes:
         path: Its file, which need not exist yet.
         title: For people; by default the beginning of the first question.
+        summary: What came of it, in a sentence or two; empty where nobody has said so.
         updated: When it was last saved, seconds since the epoch.
         model: The name of the model that was last used.
         seen: What its messages hold besides the user's words, with label and source; None where that is not known.
@@ -41,6 +42,7 @@ class Conversation:
 
     path: Path
     title: str
+    summary: str = ""
     updated: float = 0.0
     model: str = ""
     messages: tuple[Message, ...] = field(default=())
@@ -90,6 +92,7 @@ def save(conversation: Conversation) -> Conversation:
     document: dict[str, object] = {
         "version": _VERSION,
         "title": saved.title,
+        "summary": saved.summary,
         "updated": round(saved.updated, 3),
         "model": saved.model,
         "messages": [_plain(message) for message in saved.messages],
@@ -168,6 +171,7 @@ def _parse(path: Path, document: object) -> Conversation:
     return Conversation(
         path=path,
         title=_text(document, "title"),
+        summary=_text(document, "summary"),
         updated=float(updated),
         model=_text(document, "model"),
         messages=tuple(_message(message) for message in messages),

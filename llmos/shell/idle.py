@@ -1,4 +1,5 @@
-"""What a chat does for memory while nothing is asked: tidies it, and has the model look for facts in what was said.
+"""What a chat does while nothing is asked: has the conversation headed, tidies memory, and has the model look for facts
+in what was said.
 
 It begins when it has been quiet for a while, and gives way to the next question at once. Knows no terminal.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -28,10 +30,11 @@ class Idle:
     Args:
         knowing: The user's memory.
         think: Asks the model for facts; None where it is not to be asked.
+        head: Gives the conversation its title and summary.
     """
 
-    def __init__(self, knowing: Knowing, think: Think | None) -> None:
-        self._knowing, self._think = knowing, think
+    def __init__(self, knowing: Knowing, think: Think | None, head: Callable[[], Awaitable[None]]) -> None:
+        self._knowing, self._think, self._head = knowing, think, head
         self._said: list[tuple[str, str, float]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -56,6 +59,7 @@ class Idle:
     async def _work(self) -> None:
         await asyncio.sleep(QUIET_SECONDS)
         with suppress(LlmosError):  # nobody waits for it; it is tried again the next time that it is quiet
+            await self._head()
             await asyncio.to_thread(self._knowing.tidy)
             while self._think is not None and self._said:
                 await self._read(self._think, *self._said[0])

@@ -22,7 +22,7 @@ from llmos.kernel.task import unlabelled
 from llmos.messages import GREEDY, Context, JsonSchema, Message
 from llmos.portal import closing
 from llmos.runs import Parts, Running
-from llmos.shell import conversations, sources
+from llmos.shell import conversations, sources, titling
 from llmos.shell.approver import Terminal
 from llmos.shell.calls import cost_of, follow, one_line, result_text, work_line
 from llmos.shell.conversations import Conversation
@@ -162,7 +162,7 @@ class Session:
         self.settings = settings
         self.tools = settings.tools
         self.knowing = Knowing(settings.memory, warnings)
-        self.idle = Idle(self.knowing, self._find if settings.memory.extract else None)
+        self.idle = Idle(self.knowing, self._find if settings.memory.extract else None, self._head)
         self._system = settings.system
         self.approver = Terminal()
         self.last_pid = ""
@@ -396,6 +396,13 @@ class Session:
             priority="background",
         )
         return answer.text
+
+    async def _head(self) -> None:
+        """Have the conversation called what it is about."""
+        kept = self.conversation
+        headed = None if kept is None else await titling.headed(self.kernel, kept)
+        if headed is not None and self.conversation is kept:
+            self.conversation = conversations.save(headed)
 
     async def _know(self, words: str) -> None:
         """Have what is known of the user in the system prompt."""

@@ -44,6 +44,10 @@ class Model:
         return json.dumps({"facts": [{"attribute": "occupation", "value": "run a small bakery"}]})
 
 
+async def nothing() -> None:
+    """Head no conversation."""
+
+
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not true():
@@ -56,7 +60,7 @@ async def test_when_it_is_quiet_memory_is_tidied(knowing: Knowing) -> None:
         for n in range(LEAST)
     ]
     knowing.memory.store.add(old)
-    behind = Idle(knowing, None)
+    behind = Idle(knowing, None, nothing)
     behind.begin("hello", "chat")
     store = knowing.memory.store
     await until(lambda: store.count(knowing.memory.filter()) == LEAST + 1)
@@ -75,7 +79,7 @@ async def test_what_no_rule_settles_is_asked(knowing: Knowing) -> None:
 
 async def test_a_question_goes_before_what_the_model_reads_and_that_is_done_later(knowing: Knowing) -> None:
     model = Model()
-    behind = Idle(knowing, model)
+    behind = Idle(knowing, model, nothing)
     behind.begin(BAKERY, "chat 1")
     await until(lambda: model.asked == 1)
     behind.end()
@@ -98,7 +102,7 @@ async def test_nothing_is_done_before_it_has_been_quiet_for_a_while(
 ) -> None:
     monkeypatch.setattr(idle, "QUIET_SECONDS", 60.0)
     model = Model()
-    behind = Idle(knowing, model)
+    behind = Idle(knowing, model, nothing)
     behind.begin(BAKERY, "chat 1")
     await asyncio.sleep(0.05)
     behind.end()
