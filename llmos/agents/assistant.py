@@ -51,7 +51,8 @@ MICROCODE = 1.0
 """What its log-probabilities weigh against the words' scores, which are natural logarithms, too."""
 
 UNCLEAR = 0.5
-"""From this share of `jobs.ASK` on, what is missing is asked for rather than looked for in the words."""
+"""From this share of `jobs.ASK` on what is missing is asked for rather than looked for in the words, unless microcode
+has a share of its own."""
 
 MAX_ANSWER = 256
 MAX_TEXT = 400
@@ -222,7 +223,7 @@ class _Work:
         specs = [self.devices[one.name].spec for one in near]
         said = await microcode.choose(self.process, code, specs, step.words, self.done)
         near += [one for one in choices if one.name == ANSWER]
-        self.unclear = said[jobs.ASK] >= UNCLEAR
+        self.unclear = said[jobs.ASK] >= code.thresholds.get("ask", UNCLEAR)
         return _weighed(near, logs_of([said[one.name] for one in near]), MICROCODE)
 
     def _changes(self, tool: str) -> bool:

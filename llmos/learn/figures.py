@@ -240,10 +240,15 @@ def _outcome(verdict: str) -> str:
 
 
 def _recall(wanted: Sequence[float], others: Sequence[float], share: float) -> tuple[float, ...]:
-    """Whether each of those wanted is above the least threshold that at most a share of the others is above."""
+    """Whether each of those wanted is above the least bound that at most a share of the others is above."""
+    bound = _bound(others, share)
+    return tuple(float(one > bound) for one in wanted)
+
+
+def _bound(others: Sequence[float], share: float) -> float:
+    """The least number that at most a share of others is above."""
     allowed = math.floor(share * len(others))
-    threshold = sorted(others, reverse=True)[allowed] if len(others) > allowed else -math.inf
-    return tuple(float(one > threshold) for one in wanted)
+    return sorted(others, reverse=True)[allowed] if len(others) > allowed else -math.inf
 
 
 # -- passages
@@ -284,15 +289,54 @@ def _sample(said: Said) -> Sample:
     return Sample(said.shares, place)
 
 
+def thresholds(said: Mapping[Job, Sequence[Said]], known: Mapping[str, float]) -> dict[str, float]:
+    """From which confidence on a question is answered from what the model knows, passages are said to lack an answer,
+    and what is missing is asked for: so that few are wrongly.
+
+    Args:
+        known: The temperatures.
+    """
+
+    def shares(job: Job, place: Callable[[Said], int], kept: Callable[[Example], bool]) -> list[float]:
+        cases = [one for one in said.get(job, ()) if kept(one.example)]
+        return [tempered(one.shares, known.get(job, 1.0))[place(one)] for one in cases]
+
+    bounds = {
+        "know": _bound(shares("know", _place("yes"), lambda one: one.answer != "yes"), REFUSED),
+        "not found": _bound(shares("read", lambda _: 1, lambda one: one.answer != NOT_FOUND), ABSTAINED),
+        "ask": _bound(shares("choose", _place(ASK), lambda one: one.answer != ASK), REFUSED),
+    }
+    return {name: math.ceil(bound * 1e4 + 1e-6) / 1e4 for name, bound in bounds.items() if bound > -math.inf}
+
+
+def _place(choice: str) -> Callable[[Said], int]:
+    return lambda said: said.example.choices.index(choice)
+
+
+@dataclass(frozen=True, slots=True)
+class Confidences:
+    """What makes a model's confidences worth their number, and from which on something is done; by job and by name."""
+
+    temperatures: Mapping[str, float]
+    thresholds: Mapping[str, float]
+
+
 async def calibrated(
-    engine: Engine, *, count: int = COUNT, tell: Callable[[str, float], None] = lambda name, share: None
-) -> dict[str, float]:
-    """The temperatures of a model's answers, by job, fitted on validation examples.
+    engine: Engine,
+    *,
+    count: int = COUNT,
+    squad: Path | None = None,
+    tell: Callable[[str, float], None] = lambda name, share: None,
+) -> Confidences:
+    """The confidences of a model's answers, fitted on validation examples; see `measure`.
 
     Raises:
         EngineError: The engine failed.
+        StorageError: `squad` can't be read.
     """
-    return temperatures((await measure(engine, count=count, split="validation", tell=tell)).said)
+    said = (await measure(engine, count=count, split="validation", squad=squad, tell=tell)).said
+    known = temperatures(said)
+    return Confidences(known, thresholds(said, known))
 
 
 # -- two models

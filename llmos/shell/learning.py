@@ -257,15 +257,16 @@ def _calibrated(folder: Path, model: ModelFile, lesson: Lesson, adapter: Path) -
     """An adapter whose confidences are worth their number."""
     import asyncio
 
-    from llmos.learn.figures import calibrated
+    from llmos.learn.figures import Confidences, calibrated
     from llmos.shell.learning_figures import opened, steps
 
-    async def fit() -> dict[str, float]:
+    async def fit() -> Confidences:
         async with opened(model, adapter) as engine:
             with steps("fitting confidences") as tell:
-                return await calibrated(engine, count=lesson.calibrate, tell=tell)
+                return await calibrated(engine, count=lesson.calibrate, squad=lesson.squad, tell=tell)
 
-    return converted(folder, model, lesson.recipe, temperatures=asyncio.run(fit()))
+    found = asyncio.run(fit())
+    return converted(folder, model, lesson.recipe, temperatures=found.temperatures, thresholds=found.thresholds)
 
 
 def outcome(state: State, plan: Plan, folder: Path) -> dict[str, Any]:

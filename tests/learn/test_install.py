@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from llmos.agents import jobs
 from llmos.agents.calibration import tempered
 from llmos.errors import BadArguments
 from llmos.learn import install, traces
 from llmos.learn.data.example import Example
 from llmos.learn.evaluate import Said
-from llmos.learn.figures import Row, _recall, difference, temperatures  # pyright: ignore[reportPrivateUsage]
+from llmos.learn.figures import Row, _recall, difference, temperatures, thresholds  # pyright: ignore[reportPrivateUsage]
 from llmos.learn.install import Mixed, check_apart, judge
 from llmos.learn.traces import Trace
 from llmos.messages import Context, Message
@@ -104,3 +105,15 @@ def test_a_temperature_makes_confidences_worth_their_number() -> None:
     assert found["choose"] > 1
     assert tempered(sure.shares, found["choose"])[0] == pytest.approx(0.6, abs=0.1)
     assert sum(tempered(sure.shares, 0.3)) == pytest.approx(1)
+
+
+def test_a_confidence_is_enough_where_few_are_wrong_with_it() -> None:
+    def asked(answer: str, share: float) -> Said:
+        one = Example("know", jobs.know("How old?"), answer, ("yes", "no"))
+        return Said(one, "yes", (share, 1 - share), answer == "yes")
+
+    others = [asked("no", number / 100) for number in range(1, 100)]
+    found = thresholds({"know": [*others, asked("yes", 0.999)]}, {"know": 2.0})
+    assert set(found) == {"know"}
+    above = [one for one in others if tempered(one.shares, 2.0)[0] >= found["know"]]
+    assert 0 < len(above) <= 4
