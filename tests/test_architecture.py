@@ -20,11 +20,12 @@ MAX_FUNCTION_LINES = 80
 # What each part of llmos may import, besides itself. shell, server, learn -> agents, tools, memory, engine -> kernel ->
 # events, errors, messages; the parts of one level don't know each other, and `boot` wires them.
 WORDS = {"errors", "messages", "events"}
-LOW = WORDS | {"addresses", "config", "wire"}
+LOW = WORDS | {"addresses", "config", "gist", "wire"}
 KERNEL = LOW | {"kernel"}
 BOOT = KERNEL | {"boot", "browsing", "runs", "portal", "engine", "memory", "tools", "agents"}
 MAY_IMPORT = {
     "addresses": set[str](),
+    "gist": set[str](),
     "errors": set[str](),
     "messages": {"errors"},
     "events": {"errors", "messages"},

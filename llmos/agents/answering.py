@@ -158,7 +158,7 @@ async def answer(process: Process, question: str, *, before: str = "", certain: 
             break
     else:
         return None
-    if await _writes(process) and (written := await _written(process, question, memos, found)) is not None:
+    if await writes(process) and (written := await _written(process, question, memos, found)) is not None:
         return written
     code = await microcode.forms(process)
     best = await (_decided(process, question, good) if code is None else _read(process, code, question, good, memos))
@@ -198,7 +198,7 @@ async def _read(
 # -- a model that writes
 
 
-async def _writes(process: Process) -> bool:
+async def writes(process: Process) -> bool:
     """Whether the model is large enough to write; servers don't say how large theirs is, and are trusted."""
 
     async def look() -> bool:

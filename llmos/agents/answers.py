@@ -5,11 +5,25 @@ from __future__ import annotations
 import re
 
 from llmos.agents.vocabulary import concepts, plain_words, stem, vocabulary
+from llmos.gist import gist
 
 _RETELL = re.compile(
     r"\b(?:summari[sz]e|summary|sum up|in short|in brief|translate|rephrase|paraphrase|explain|main points?|gist)\b",
     re.I,
 )
+_GIST = re.compile(
+    r"\b(?:summari[sz]e|summary|sum\b.{0,40}\bup|in short|in brief|in a nutshell|brief(?:ly)?|shorten|condense"
+    r"|boil\b.{0,60}\bdown|(?:main|key) (?:points?|ideas?|facts)|gist|essence|overview|recap|tl;?dr)\b"
+    r"|\bwhat(?:'s| is)\b.{1,60}\babout\W*$",
+    re.I,
+)
+_COUNTED = re.compile(
+    r"\b(?P<n>\d|one|two|three|four|five|six)\s+(?:short\s+|brief\s+)?(?P<what>sentences?|lines?|points?)\b", re.I
+)
+_NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+GIST_WORDS = 60
+"""A summary made of sentences has about so many words at most."""
+
 _DAY_OR_DIGIT = re.compile(r"\d|(?:mon|tues|wednes|thurs|fri|satur|sun)day", re.I)
 _AMOUNT = re.compile(r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve)\b", re.I)
 _KINDS = (
@@ -24,6 +38,25 @@ _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 def wants_retelling(words: str) -> bool:
     """Whether a request asks for a text in other words."""
     return _RETELL.search(words) is not None
+
+
+def wants_gist(words: str) -> bool:
+    """Whether a request asks for what a text is about, in short."""
+    return _GIST.search(words) is not None
+
+
+def gist_of(words: str, text: str) -> str:
+    """The sentences of a text that say most of what it is about, as many as a request asks for, three else."""
+    asked = _COUNTED.search(words)
+    count = 3 if asked is None else int(_NUMBERS.get(asked["n"].lower(), 0) or asked["n"])
+    lines = [line for line in text.splitlines() if not re.match(r"\s*(?:#|[-=*_|]{3,}|```)", line)]
+    found = [one for one in sentences(" ".join(lines)) if len(one.split()) > 2]
+    stop = vocabulary().stop
+
+    def content(sentence: str) -> list[str]:
+        return [stem(word) for word in plain_words(sentence) if word not in stop]
+
+    return " ".join(gist(found, content, words=max(GIST_WORDS, 20 * count), most=count, first=True))
 
 
 def best_lines(words: str, text: str, spoken: set[str]) -> list[str]:

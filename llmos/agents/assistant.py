@@ -288,6 +288,8 @@ class _Work:
 
     async def _from_text(self, step: Request, text: str, spoken: set[str]) -> str:
         """What a text says on a request: the lines that answer it, a summary where one is asked for, or all of it."""
+        if answers.wants_gist(step.words) and not await answering.writes(self.process):
+            return f"{answers.gist_of(step.words, text)}\n({', '.join(sorted(spoken))}, in its own words)"
         if answers.wants_retelling(step.words):
             return await self._talk(step, text)
         lines = answers.best_lines(step.words, text, spoken)

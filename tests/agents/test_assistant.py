@@ -149,3 +149,16 @@ def _towards(choice: str) -> Callable[[Score], list[float]]:
         return [0.0 if one == choice else -12.0 for one in request.choices]
 
     return scores
+
+
+async def test_a_small_model_gives_the_gist_of_a_file_in_its_own_words(make_desk: MakeDesk) -> None:
+    model = ScriptedEngine("Never.")
+    desk = await make_desk(model)
+    text = "# Harbour\n\nThe harbour was rebuilt last year. Cranes unload the ships of the harbour. A gull sat there.\n"
+    (desk.workspace / "harbour.md").write_text(text)
+    said = await desk.ask("read harbour.md and summarize it in two sentences")
+    assert (
+        said
+        == "The harbour was rebuilt last year. Cranes unload the ships of the harbour.\n(harbour.md, in its own words)"
+    )
+    assert model.requests == []

@@ -85,8 +85,8 @@ def text_values(random: Random, split: Split, other: Sequence[Stated] = ()) -> l
 
 @cache
 def _records(split: Split) -> tuple[tuple[_Field, ...], ...]:
-    """The texts of a split, each with the fields of its values. Wordings that stand in the texts of another split too are
-    left to training."""
+    """The texts of a split, each with the fields of its values. Wordings that other splits have too are left
+    to training."""
     listed: Sequence[Mapping[str, Any]] = texts()["record"]
     names = dealt([one["name"] for one in listed], split, "record")
     elsewhere = {

@@ -8,11 +8,11 @@ between any two steps and done again: the second time changes nothing.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmos.gist import gist
 from llmos.kernel.calls import Label, join
 from llmos.memory.items import Filter, Item, NewItem, hash_of
 from llmos.memory.personal.facts import Fact, contradicts
@@ -180,29 +180,10 @@ def summaries_of(store: MemoryStore, tenant: str, episodes: Iterable[Item]) -> l
 
 
 def sentences(texts: Sequence[str]) -> str:
-    """The sentences that say most of what some texts are about, in their order: a summary that invents nothing.
-
-    SumBasic (Nenkova and Vanderwende 2005): the sentence with the likeliest words is taken, and its words count less
-    from then on.
-    """
+    """The sentences that say most of what some texts are about, in their order."""
     found = [part.strip() for text in texts for part in _SENTENCE.findall(text) if len(part.split()) > 2]
-    found = list(dict.fromkeys(found))
-    words = {sentence: [word for word in words_of(sentence) if word in content_words(sentence)] for sentence in found}
-    total = Counter(word for sentence in found for word in words[sentence])
-    amount = sum(total.values())
-    chance = {word: times / amount for word, times in total.items()}
-    left = [sentence for sentence in found if words[sentence]]
-    taken: list[str] = []
-    room = SUMMARY_WORDS
-    while left:
-        best = max(
-            left, key=lambda one: (sum(chance[word] for word in words[one]) / len(words[one]), -found.index(one))
-        )
-        left.remove(best)
-        if len(best.split()) > room:
-            continue
-        taken.append(best)
-        room -= len(best.split())
-        for word in words[best]:
-            chance[word] **= 2
-    return " ".join(sorted(taken, key=found.index))
+
+    def content(sentence: str) -> list[str]:
+        return [word for word in words_of(sentence) if word in content_words(sentence)]
+
+    return " ".join(gist(found, content, words=SUMMARY_WORDS))
