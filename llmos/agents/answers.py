@@ -17,6 +17,7 @@ _GIST = re.compile(
     r"|\bwhat(?:'s| is)\b.{1,60}\babout\W*$",
     re.I,
 )
+_IT = re.compile(r"\b(?:it|this|that|them|the (?:file|text|page|document|contents?|whole))\b", re.I)
 _COUNTED = re.compile(
     r"\b(?P<n>\d|one|two|three|four|five|six)\s+(?:short\s+|brief\s+)?(?P<what>sentences?|lines?|points?)\b", re.I
 )
@@ -43,6 +44,11 @@ def wants_retelling(words: str) -> bool:
 def wants_gist(words: str) -> bool:
     """Whether a request asks for what a text is about, in short."""
     return _GIST.search(words) is not None
+
+
+def retells(words: str) -> bool:
+    """Whether a request asks for what was read before in other words, or in short: `and summarize it`."""
+    return _IT.search(words) is not None and (wants_gist(words) or wants_retelling(words))
 
 
 def gist_of(words: str, text: str) -> str:

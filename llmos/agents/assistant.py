@@ -168,6 +168,10 @@ class _Work:
     async def do(self, step: Request) -> bool:
         """Do one step; False if the next ones would have no ground."""
         step = replace(step, earlier=tuple(self.earlier))
+        if self.told and self.told[-1].title and answers.retells(step.words):  # what was read a step before
+            self.told[-1].used = True
+            self.told.append(_Done(await self._retold(step, self.earlier[-1].text)))
+            return True
         choices = shortlist(self.devices, step)
         if await self._from_memory(step, choices):
             return True
@@ -286,12 +290,16 @@ class _Work:
             text = await self._from_text(step, result.text, spoken)
         self.told.append(_Done(text, title))
 
+    async def _retold(self, step: Request, text: str) -> str:
+        """A text as the request wants it told; where the model is small, what it is about in its own sentences."""
+        if answers.wants_gist(step.words) and not await answering.writes(self.process):
+            return f"{answers.gist_of(step.words, text)}\n(in the words of the text)"
+        return await self._talk(step, text)
+
     async def _from_text(self, step: Request, text: str, spoken: set[str]) -> str:
         """What a text says on a request: the lines that answer it, a summary where one is asked for, or all of it."""
-        if answers.wants_gist(step.words) and not await answering.writes(self.process):
-            return f"{answers.gist_of(step.words, text)}\n({', '.join(sorted(spoken))}, in its own words)"
-        if answers.wants_retelling(step.words):
-            return await self._talk(step, text)
+        if answers.wants_gist(step.words) or answers.wants_retelling(step.words):
+            return await self._retold(step, text)
         lines = answers.best_lines(step.words, text, spoken)
         if 1 < len(lines) <= 4:
             shares = await shares_of(

@@ -151,14 +151,15 @@ def _towards(choice: str) -> Callable[[Score], list[float]]:
     return scores
 
 
-async def test_a_small_model_gives_the_gist_of_a_file_in_its_own_words(make_desk: MakeDesk) -> None:
+@pytest.mark.parametrize(
+    "words", ["read harbour.md and sum it up in 2 sentences", "the gist of harbour.md in two sentences"]
+)
+async def test_a_small_model_gives_the_gist_of_a_file_in_the_files_words(make_desk: MakeDesk, words: str) -> None:
     model = ScriptedEngine("Never.")
     desk = await make_desk(model)
     text = "# Harbour\n\nThe harbour was rebuilt last year. Cranes unload the ships of the harbour. A gull sat there.\n"
     (desk.workspace / "harbour.md").write_text(text)
-    said = await desk.ask("read harbour.md and summarize it in two sentences")
-    assert (
-        said
-        == "The harbour was rebuilt last year. Cranes unload the ships of the harbour.\n(harbour.md, in its own words)"
-    )
+    said = await desk.ask(words)
+    assert said == "The harbour was rebuilt last year. A gull sat there.\n(in the words of the text)"
     assert model.requests == []
+    assert len(desk.calls) == 1

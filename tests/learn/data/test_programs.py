@@ -169,6 +169,7 @@ def test_numbers_of_a_request_are_those_of_the_program(family: Family) -> None:
         for name, one in slots.items():
             if family.slots[name].split()[0] in ("float", "money", "words", "sentence", "file"):
                 assert any(text in said for text in one.said.values()), (name, said)
+            assert all(text.strip() for text in one.said.values()), name
 
 
 def test_large_numbers_are_divided_among_the_splits() -> None:
