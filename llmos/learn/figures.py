@@ -99,6 +99,9 @@ _SETS = (
     _Set("no tool fits, or information missing", "choose", ("calls", "choose_sheet"), _NO_TOOL),
     _Set("exact arguments, seen tools", "fill", ("calls", "fill_seen")),
     _Set("exact arguments, unseen tools", "fill", ("calls", "fill_unseen")),
+    _Set("whole calls, seen tools", "fill", ("calls", "call_seen")),
+    _Set("whole calls, unseen tools", "fill", ("calls", "call_unseen")),
+    _Set("whole calls, unseen tools with near ones in view", "fill", ("calls", "call_unseen"), ("near",)),
     _Set("whole episodes", "choose", ("episodes", "episode_sheet")),
     _Set("route to an agent", "whom", ("routes", "route_sheet")),
     _Set("answer, retrieve or act", "whom", ("routes", "decide_sheet"), times=3),
@@ -164,6 +167,8 @@ def _examples(one: _Set, count: int, split: Split, seed: int, squad: Path | None
     maker: SheetMaker = function(squad) if module == "squad" else function
     if one.name == "whole episodes":
         return _episodes(maker, count, split, seed)
+    if one.name.startswith("whole calls"):
+        return _pairs(one, maker, count, split, seed)
 
     def kept(random: Random, split: Split) -> Sheet:
         return [example for example in maker(random, split) if one.keeps(example)]
@@ -183,6 +188,18 @@ def _episodes(maker: SheetMaker, count: int, split: Split, seed: int) -> list[Ex
     return [step for steps in long for step in steps]
 
 
+def _pairs(one: _Set, maker: SheetMaker, count: int, split: Split, seed: int) -> list[Example]:
+    """So many choices of a tool, each followed by the arguments."""
+    found: list[Example] = []
+    for number in range(count * 4):
+        sheet = maker(Random(f"evaluate {seed} {number} {split}"), split)
+        pairs = [(first, second) for first, second in zip(sheet[::2], sheet[1::2], strict=True) if one.keeps(first)]
+        found += [example for pair in pairs[:3] for example in pair]
+        if len(found) >= 2 * count:
+            break
+    return found[: 2 * count]
+
+
 def _request(example: Example) -> str:
     return example.context.messages[-1].content.partition("\n\nDone:\n")[0]
 
@@ -194,6 +211,9 @@ def _is_long(steps: Sequence[Example]) -> bool:
 def _rows(one: _Set, said: Sequence[Said], chosen: Sequence[Said]) -> list[Row]:
     right = tuple(float(each.right) for each in said)
     match one.name:
+        case name if name.startswith("whole calls"):
+            both = tuple(float(tool.right and filled.right) for tool, filled in zip(said[::2], said[1::2], strict=True))
+            return [Row(f"{name}: tool and arguments", "call", both)]
         case "whole episodes":
             whole: dict[str, bool] = {}
             for each in said:

@@ -57,6 +57,7 @@ SHARES: Mapping[str, float] = {
     "fact": 4,
     "title": 1.5,
     "summary": 1.5,
+    "program": 8,
     "prose": 4,
 }
 
@@ -78,6 +79,7 @@ def kernel(squad: Path | None) -> Recipe:
         fields,
         pages,
         passages,
+        programs,
         prose,
         routes,
         talk,
@@ -101,6 +103,7 @@ def kernel(squad: Path | None) -> Recipe:
         "fact": facts.fact_sheet,
         "title": conversations.title_sheet,
         "summary": conversations.summary_sheet,
+        "program": programs.sheet,
         "prose": prose.prose_sheet,
     }
     if squad is not None:

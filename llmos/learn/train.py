@@ -54,9 +54,9 @@ class Plan:
             threads, and no thread waits for another that lost its core. On a GPU there is one.
     """
 
-    tokens: int = 3_000_000
-    sheets: int = 3
-    rate: float = 6e-4
+    tokens: int = 4_600_000
+    sheets: int = 4
+    rate: float = 7e-4
     warm: int = 30
     clip: float = 1.0
     seed: int = 1

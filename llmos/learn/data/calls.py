@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -83,6 +84,19 @@ def choose_builtin(random: Random, split: Split) -> Sheet:
         return own
 
     return _choices(random, split, view)
+
+
+def call_seen(random: Random, split: Split) -> Sheet:
+    """Whole calls: for each request two examples, one of choosing among tools as in `choose_seen`, one of filling in
+    the arguments of the right one."""
+    own = random.random() < _BUILTIN
+    by_family = _builtin_families() if own else list(families("train").values())
+    return _whole(random, split, _view(random, by_family, whole=own))
+
+
+def call_unseen(random: Random, split: Split) -> Sheet:
+    """As `call_seen`, over tools of the split only."""
+    return _whole(random, split, _view(random, list(families(split).values())))
 
 
 def fill_sheet(random: Random, split: Split) -> Sheet:
@@ -235,6 +249,33 @@ def _fillable(random: Random, split: Split, pool: Sequence[ToolKind]) -> ToolKin
     return random.choices(pool, [len(one.templates(split, fill=True)) for one in pool])[0]
 
 
+def _whole(random: Random, split: Split, view: Sequence[Shown]) -> Sheet:
+    specs = [one.spec for one in view]
+    names = (*(one.name for one in view), jobs.ANSWER, jobs.ASK)
+    found: list[Example] = []
+    for one in view:
+        templates = one.kind.templates(split, fill=True)
+        if not templates:
+            continue
+        asked = one.kind.request(random, split, one, template=random.choice(templates))
+        kind = "near" if _is_near(one, view) else "tool"
+        found += [
+            Example("choose", jobs.choose(specs, asked.text), one.name, names, kind),
+            replace(_filled(one, asked), kind=kind),
+        ]
+    return tuple(found)
+
+
+def _filled(shown: Shown, asked: Asked) -> Example:
+    return Example(
+        "fill",
+        jobs.fill(shown.spec, asked.text),
+        jobs.arguments(asked.arguments),
+        kind=_case(shown.kind, asked),
+        within=allowed.arguments(shown.spec, asked.text),
+    )
+
+
 def _calls(random: Random, split: Split, tool: ToolKind, *, original: bool) -> Sheet:
     shown = tool.spec(random, original=original)
     found: dict[str, Example] = {}
@@ -245,17 +286,7 @@ def _calls(random: Random, split: Split, tool: ToolKind, *, original: bool) -> S
             random.shuffle(templates)
         if len(found) < count:
             asked = tool.request(random, split, shown, template=templates[attempt % len(templates)])
-            context = jobs.fill(shown.spec, asked.text)
-            found.setdefault(
-                asked.text,
-                Example(
-                    "fill",
-                    context,
-                    jobs.arguments(asked.arguments),
-                    kind=_case(tool, asked),
-                    within=allowed.arguments(shown.spec, asked.text),
-                ),
-            )
+            found.setdefault(asked.text, _filled(shown, asked))
     return tuple(found.values())
 
 

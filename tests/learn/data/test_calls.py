@@ -107,3 +107,15 @@ def test_tools_of_llmos_are_seen_as_they_are_and_under_other_names() -> None:
 def test_requests_vary() -> None:
     seen = [request(one) for sheet in made(calls.fill_sheet, "train", 300) for one in sheet]
     assert len(set(seen)) > 0.97 * len(seen)
+
+
+@pytest.mark.parametrize("maker", [calls.call_seen, calls.call_unseen])
+def test_a_whole_call_chooses_a_tool_and_fills_its_arguments(maker: SheetMaker) -> None:
+    for seed in range(4):
+        sheet = maker(Random(seed), "test")
+        assert len(sheet) >= 2
+        for chosen, filled in zip(sheet[::2], sheet[1::2], strict=True):
+            assert (chosen.job, filled.job) == ("choose", "fill")
+            assert filled.context.messages[0].content.startswith(f"Call {chosen.answer}:")
+            assert filled.context.messages[-1] == chosen.context.messages[-1]
+            assert chosen.kind == filled.kind
