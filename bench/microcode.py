@@ -24,9 +24,9 @@ LIMIT = 200
 """Cases of each row; `--limit` gives fewer."""
 GOALS = {
     "choose a tool, seen tools": "≥ 97",
-    "exact arguments, seen tools": "≥ 92",
+    "whole calls, seen tools: tool and arguments": "≥ 92",
     "choose a tool, unseen and near ones": "≥ 90",
-    "exact arguments, unseen tools": "≥ 75",
+    "whole calls, unseen tools with near ones in view: tool and arguments": "≥ 75",
     "no tool fits, or information missing: recall at ≤ 5% false refusals": "≥ 85",
     "route to an agent": "≥ 95",
     "answer, retrieve or act": "≥ 95",

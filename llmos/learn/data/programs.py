@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from calendar import day_name, month_name
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -22,25 +23,28 @@ from typing import Any
 from llmos.agents import jobs
 from llmos.errors import ConfigError
 from llmos.learn.data import values
-from llmos.learn.data.example import Example, Sheet, Split, split_of
+from llmos.learn.data.example import Example, Sheet, Split, share_of, split_of
 from llmos.learn.data.noise import noisy
 from llmos.learn.data.pools import dealt, drawn, filled
 
 _FOLDER = Path(__file__).with_suffix("")
 _WORDING = _FOLDER / "wording.toml"
 _SALT = "programs"
-_UNSEEN, _NOISY, _POLITE, _ROUND, _SPELLED = 0.4, 0.45, 0.3, 0.35, 0.2
-"""How often: a test is of a family that was never trained on; a request is typed carelessly; it is polite; a number is
-a round one; a small one is written as a word."""
+_HELD, _UNSEEN, _NOISY, _POLITE, _LOOSE, _ROUND, _SPELLED = 0.18, 0.4, 0.45, 0.3, 0.4, 0.35, 0.2
+"""How often: a family that isn't common is only tested; a test is of such a family; a request is typed carelessly; it
+is polite; it leaves hints at the form of the output out; a number is a round one; a small one is written as a word."""
 
 _MANY = 60
 """A range of so many numbers is divided among the splits."""
 
 _TRIES = 200
+_LENGTHY = re.compile(r"\b(?:ten|10|eight|twelve|12|dozen) lines\b", re.I)
+"""Asks for more lines than the shortest program has."""
 _VERB = re.compile(r"\[(\w+)\]")
-_ZERO_TO_TWELVE = "zero one two three four five six seven eight nine ten eleven twelve".split()
-_MONTHS = "January February March April May June July August September October November December".split()
-_WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+_QUOTED = re.compile(r'"[^"]+"')
+_SPELLINGS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Family:
         check: A Python expression of the slots that gives the output in another way; empty where there is none. A list
             stands for lines.
         content: What the file that the request names could hold; with slots after `$`.
+        common: Many people want it, so it is trained on.
     """
 
     name: str
@@ -81,11 +86,12 @@ class Family:
     slots: Mapping[str, str] = field(default_factory=dict[str, str])
     check: str = ""
     content: str = ""
+    common: bool = False
 
     @property
     def unseen(self) -> bool:
         """Whether it is only tested."""
-        return split_of(f"{_SALT}:{self.name}") == "test"
+        return not self.common and share_of(f"{_SALT}:{self.name}") < _HELD
 
 
 @cache
@@ -109,7 +115,7 @@ def sheet(random: Random, split: Split) -> Sheet:
 
 
 def given(family: Family, random: Random, split: Split) -> Mapping[str, Given]:
-    """A value of a split for each slot of a family; those of one kind differ.
+    """A value of a split for each slot of a family, all different where that is possible.
 
     Raises:
         ConfigError: There is no such kind of value.
@@ -118,8 +124,7 @@ def given(family: Family, random: Random, split: Split) -> Mapping[str, Given]:
     for name, kind in family.slots.items():
         for _ in range(_TRIES):
             found[name] = _value(kind, random, split)
-            others = [found[other].value for other in found if other != name and family.slots[other] == kind]
-            if found[name].value not in others:
+            if found[name].value not in [found[other].value for other in found if other != name]:
                 break
     return found
 
@@ -130,13 +135,13 @@ def request(family: Family, slots: Mapping[str, Given], random: Random, split: S
     kind, phrase = random.choice(asks)
     form = random.choice(("do", "that")) if kind == "do" else kind
     said = {f"{name}{ending}": text for name, one in slots.items() for ending, text in one.said.items()}
+    if random.random() < _LOOSE:
+        phrase = _loose().sub("", phrase)
     task = filled(_inflected(phrase, third=form == "that"), said)
     wrapper = random.choice(dealt(_lines(_words()["wrappers"][form]), split, form))
     imperative = wrapper.startswith("~")
     wrapper = wrapper.removeprefix("~")
-    pools = {
-        name: tuple(text.replace("\n", " | ").strip(" |").split(" | ")) for name, text in _words()["parts"].items()
-    }
+    pools = {name: tuple(_items(text)) for name, text in _words()["parts"].items()}
     if imperative and random.random() < _POLITE:
         wrapper = f"{random.choice(pools['polite'])} {wrapper}"
     pools[form] = (task,) * 3
@@ -144,7 +149,7 @@ def request(family: Family, slots: Mapping[str, Given], random: Random, split: S
     if not wrapper.startswith("{") or not phrase.startswith("{"):
         asked = asked[0].upper() + asked[1:]
     if random.random() < _NOISY:
-        asked = noisy(random, asked, keep=[text for text in said.values() if text in task])
+        asked = noisy(random, asked, keep=[*(text for text in said.values() if text in task), *_QUOTED.findall(task)])
     return asked
 
 
@@ -157,7 +162,10 @@ def written(template: str, slots: Mapping[str, Given]) -> str:
 def _example(family: Family, random: Random, split: Split) -> Example:
     slots = given(family, random, split)
     asked = request(family, slots, random, split)
-    answer = written(random.choice(family.programs), slots)
+    programs = family.programs
+    if _LENGTHY.search(asked):
+        programs = (max(programs, key=lambda one: one.count("\n")),)
+    answer = written(random.choice(programs), slots)
     return Example("program", jobs.program(asked), answer, kind="unseen" if family.unseen else "seen")
 
 
@@ -174,12 +182,18 @@ def _family(subject: str, data: Mapping[str, Any]) -> Family:
         data.get("slots", {}),
         data.get("check", ""),
         data.get("content", ""),
+        data.get("common", False),
     )
 
 
 def _inflected(phrase: str, *, third: bool) -> str:
     """A phrase without brackets: its verbs as they are, or in the third person."""
     return _VERB.sub(lambda found: _third(found[1]) if third else found[1], phrase)
+
+
+@cache
+def _loose() -> re.Pattern[str]:
+    return re.compile("|".join(_lines(_words()["optional"]["lines"])))
 
 
 def _third(verb: str) -> str:
@@ -201,7 +215,7 @@ def _value(kind: str, random: Random, split: Split) -> Given:
     return maker(random, split, rest.split())
 
 
-def _plain(text: str, value: Any) -> Given:
+def _plain(text: str, value: object) -> Given:
     return Given({"": text}, {"": text}, value)
 
 
@@ -228,8 +242,8 @@ def _integer(random: Random, split: Split, args: Sequence[str]) -> Given:
 def _count(random: Random, split: Split, args: Sequence[str]) -> Given:
     """`count LOW HIGH`: a number of things, which may be written as a word."""
     value = _of_split(random, split, *map(int, args))
-    spelled = value < len(_ZERO_TO_TWELVE) and random.random() < _SPELLED
-    return Given({"": _ZERO_TO_TWELVE[value] if spelled else str(value)}, {"": str(value)}, value)
+    spelled = value < len(_SPELLINGS) and random.random() < _SPELLED
+    return Given({"": _SPELLINGS[value] if spelled else str(value)}, {"": str(value)}, value)
 
 
 def _year(random: Random, split: Split, args: Sequence[str]) -> Given:
@@ -277,11 +291,11 @@ def _money(random: Random, split: Split, args: Sequence[str]) -> Given:
 
 
 def _integers(random: Random, split: Split, args: Sequence[str]) -> Given:
-    """`ints LEAST MOST LOW HIGH [twice]`: different ones, or with some that come again."""
+    """`ints LEAST MOST LOW HIGH [twice|mode]`: different ones, or some come again, or one comes three times."""
     least, most, low, high = map(int, args[:4])
     numbers = random.sample(range(low, high + 1), random.randint(least, most))
     if len(args) > 4:
-        numbers += random.sample(numbers, random.randint(1, 3))
+        numbers += 2 * numbers[:1] if args[4] == "mode" else random.sample(numbers, random.randint(1, 3))
         random.shuffle(numbers)
     return Given({"": _listed(random, list(map(str, numbers)), spaced=True)}, {"": str(numbers)}, numbers)
 
@@ -305,19 +319,23 @@ def _pool_word(pool: str, random: Random, split: Split) -> str:
     """A word of a pool: names begin with a capital letter, so that their order is plain."""
     own = _words()["pools"].get(pool)
     if own is not None:
-        return random.choice(dealt(own.replace("\n", " | ").strip(" |").split(" | "), split, pool))
+        return random.choice(dealt(_items(own), split, pool))
     text = values.draw(pool, random, split, digits=True).text
     return text[0].upper() + text[1:] if pool in ("first_name", "city", "country") else text
 
 
 def _different(pool: str, random: Random, split: Split, count: int) -> list[str]:
+    """Words of a pool without repeats. Lists need some, so validation and test share theirs."""
     found: dict[str, str] = {}
     for _ in range(_TRIES):
         if len(found) == count:
-            break
-        word = _pool_word(pool, random, split)
+            return list(found.values())
+        own: Split = "train" if split == "train" else random.choice(("validation", "test"))
+        word = _pool_word(pool, random, own)
         found.setdefault(word.lower(), word)
-    return list(found.values())
+    raise ConfigError(
+        f"The pool {pool!r} has fewer than {count} words for {split!r}.", hint="Add words, or ask for fewer."
+    )
 
 
 def _word(random: Random, split: Split, args: Sequence[str]) -> Given:
@@ -338,14 +356,16 @@ def _word_list(random: Random, split: Split, args: Sequence[str]) -> Given:
 
 
 def _sentence(random: Random, split: Split, args: Sequence[str]) -> Given:
-    """`sentence [bare]`: quoted in a request; or in small letters and without marks."""
-    template = random.choice(dealt(_lines(_words()["sentences"]["lines"]), split, "sentences"))
-    text = values.filled(template, random, split)
-    text = text[0].upper() + text[1:]
-    if args:
-        text = re.sub(r"[^a-z ]", "", text.lower())
-    return Given({"": f"'{text}'" if "'" not in text and random.random() < 0.3 else f'"{text}"'},
-                 {"": _literal(text), "_bare": text}, text)  # fmt: skip
+    """`sentence [bare]`: quoted in a request; or in small letters from a to z, without marks."""
+    text = ""
+    for _ in range(_TRIES):
+        template = random.choice(dealt(_lines(_words()["sentences"]["lines"]), split, "sentences"))
+        text = values.filled(template, random, split)
+        if text.isascii() and not (args and re.search(r"[0-9]", text)):
+            break
+    text = re.sub(r"[^a-z ]", "", text.lower()) if args else text[0].upper() + text[1:]
+    said = f"'{text}'" if "'" not in text and random.random() < 0.3 else f'"{text}"'
+    return Given({"": said}, {"": _literal(text), "_bare": text}, text)
 
 
 def _letter(random: Random, split: Split, args: Sequence[str]) -> Given:
@@ -355,9 +375,10 @@ def _letter(random: Random, split: Split, args: Sequence[str]) -> Given:
 
 def _choice(random: Random, split: Split, args: Sequence[str]) -> Given:
     """`pick A|B=CODE|C`: one of a few; `_` stands for a blank."""
-    said, _, code = random.choice(" ".join(args).split("|")).partition("=")
+    said, differs, code = random.choice(" ".join(args).split("|")).partition("=")
     said = said.replace("_", " ")
-    return Given({"": said}, {"": code or said}, code or said)
+    code = code if differs else said
+    return Given({"": said}, {"": code}, code)
 
 
 def _table(random: Random, split: Split, args: Sequence[str]) -> Given:
@@ -387,7 +408,7 @@ def _date(random: Random, split: Split, args: Sequence[str]) -> Given:
         day = first + timedelta(days=random.randint(0, days))
         if split_of(f"{_SALT}:{day}") == split:
             break
-    name, number = _MONTHS[day.month - 1], day.day
+    name, number = month_name[day.month], day.day
     text = random.choice((
         day.isoformat(), day.isoformat(), f"{number} {name} {day.year}", f"{name} {number}, {day.year}",
         f"{number} {name[:3]} {day.year}", f"{name} {number}{_ordinal(number)}, {day.year}",
@@ -398,13 +419,13 @@ def _date(random: Random, split: Split, args: Sequence[str]) -> Given:
 
 def _month(random: Random, split: Split, args: Sequence[str]) -> Given:
     number = random.randint(1, 12)
-    return Given({"": _MONTHS[number - 1]}, {"": str(number), "_name": _literal(_MONTHS[number - 1])}, number)
+    return Given({"": month_name[number]}, {"": str(number), "_name": _literal(month_name[number])}, number)
 
 
 def _weekday(random: Random, split: Split, args: Sequence[str]) -> Given:
     """A weekday; a program writes its number, from 0 for Monday, or its `_name`."""
     number = random.randrange(7)
-    return Given({"": _WEEKDAYS[number]}, {"": str(number), "_name": _literal(_WEEKDAYS[number])}, number)
+    return Given({"": day_name[number]}, {"": str(number), "_name": _literal(day_name[number])}, number)
 
 
 def _clock(random: Random, split: Split, args: Sequence[str]) -> Given:
@@ -450,6 +471,10 @@ def _ordinal(number: int) -> str:
     if number % 100 in (11, 12, 13):
         return "th"
     return {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+
+
+def _items(text: str) -> list[str]:
+    return [item for line in _lines(text) for item in line.split(" | ")]
 
 
 def _lines(text: str) -> list[str]:
