@@ -12,13 +12,17 @@ import json
 import math
 import re
 import string
+import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 from llmos.agents import jobs
+from llmos.agents.jobs import Job
 from llmos.events import Finished
 from llmos.learn.data.example import Example, SheetMaker, Split
 from llmos.messages import GREEDY, Generate, Score
@@ -27,7 +31,8 @@ if TYPE_CHECKING:
     from llmos.kernel.protocols import Engine
 
 AT_ONCE = 16
-MAX_TOKENS = 200
+MAX_TOKENS = 240
+_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Said:
         text: Its choice, or what it wrote.
         shares: Of all choices, in their order; for answers out of passages those of the answer and of there being none;
             otherwise one, the mean probability of the tokens.
-        right: It is what was wanted.
+        right: It is what was wanted; a program, that it prints what the wanted one does.
     """
 
     example: Example
@@ -109,7 +114,7 @@ async def ask(
     async def one(example: Example) -> Said:
         nonlocal done
         async with gate:
-            ask_one = _choose if example.choices else _read if example.job == "read" else _write
+            ask_one = _choose if example.choices else _JOBS.get(example.job, _write)
             said = await ask_one(engine, example, adapter)
         done += 1
         tell(done)
@@ -141,6 +146,29 @@ async def _read(engine: Engine, example: Example, adapter: str) -> Said:
     shares = tuple(one.probability for one in (await engine.score(request)).choices)
     said = text if shares[0] >= shares[1] else jobs.NOT_FOUND
     return Said(example, text, shares, said == example.answer)
+
+
+async def _program(engine: Engine, example: Example, adapter: str) -> Said:
+    """A program, which is right if it prints what the wanted one prints. It is run confined."""
+    text, likelihood = await _generated(engine, example, adapter)
+    right = text == example.answer
+    if not right and (printed := await _printed(text)):
+        right = printed == await _printed(example.answer)
+    return Said(example, text, (likelihood,), right)
+
+
+async def _printed(program: str) -> str:
+    """What a program prints; empty if it fails."""
+    from llmos.tools.sandbox import Sandbox
+
+    sandbox = await asyncio.to_thread(Sandbox.best)
+    with tempfile.TemporaryDirectory(prefix="llmos-eval-", ignore_cleanup_errors=True) as folder:
+        argv = [sys.executable, "-I", "-X", "utf8", "-c", program]
+        done = await sandbox.run(argv, workspace=Path(folder), seconds=_SECONDS)
+    return "" if done.returncode or done.timed_out else done.stdout.decode("utf-8", "replace").strip()
+
+
+_JOBS: Mapping[Job, Callable[[Engine, Example, str], Awaitable[Said]]] = {"read": _read, "program": _program}
 
 
 async def _generated(engine: Engine, example: Example, adapter: str) -> tuple[str, float]:

@@ -110,6 +110,8 @@ _SETS = (
     _Set("verdict", "verdict", ("verdicts", "verdict_sheet")),
     _Set("choose a control of a page", "browse", ("pages", "browse_sheet")),
     _Set("extract fields", "extract", ("fields", "extract_sheet")),
+    _Set("small programs, kinds that were trained", "program", ("programs", "sheet"), ("seen",)),
+    _Set("small programs of other kinds", "program", ("programs", "sheet"), ("unseen",)),
     _Set("what it knows", "know", ("facts", "know_sheet"), times=3),
 )
 
