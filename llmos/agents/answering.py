@@ -157,11 +157,14 @@ async def answer(process: Process, question: str, *, before: str = "", certain: 
         if good:
             break
     else:
-        return None
+        return None if certain else await _by_meaning(process, question, memos, found)
     if await writes(process) and (written := await _written(process, question, memos, found)) is not None:
         return written
     code = await microcode.forms(process)
-    best = await (_decided(process, question, good) if code is None else _read(process, code, question, good, memos))
+    if code is None:
+        best: Ranked | None = await _decided(process, question, good)
+    else:
+        best = await _read(process, code, question, good, memos, otherwise=good[0])
     if best is None:
         return None
     taken = chosen(asked, best, good, found)
@@ -179,20 +182,41 @@ async def _decided(process: Process, question: str, good: Sequence[Ranked]) -> R
     return max(near, key=lambda one: one.score + NEAR * shares[one.statement.plain])
 
 
+async def _by_meaning(
+    process: Process, question: str, memos: Sequence[Memo], found: Sequence[Statement]
+) -> Cited | None:
+    """The answer out of passages that have few words of the question, if microcode finds one there."""
+    code = await microcode.forms(process) if found else None
+    if code is None:
+        return None
+    near = [Ranked(one, one.score, 0.0, frozenset()) for one in found]
+    best = await _read(process, code, question, near, memos, otherwise=None)
+    return None if best is None else extract([best.statement], memos, confidence=best.statement.score)
+
+
 async def _read(
-    process: Process, code: Microcode, question: str, good: Sequence[Ranked], memos: Sequence[Memo]
+    process: Process,
+    code: Microcode,
+    question: str,
+    good: Sequence[Ranked],
+    memos: Sequence[Memo],
+    *,
+    otherwise: Ranked | None,
 ) -> Ranked | None:
-    """The statement with the words that microcode finds to be the answer; None where it finds that there is none."""
+    """The statement with the words that microcode finds to be the answer; None where it finds that there is none.
+
+    Args:
+        otherwise: What is taken where it can't tell.
+    """
     numbers = list(dict.fromkeys(one.statement.passage for one in good))[:READ]
     found = await microcode.read(process, code, [memos[number].text for number in numbers], question)
     if found is None:
-        return good[0]
+        return otherwise
     if found.missing >= code.thresholds.get("not found", ABSENT):
         return None
-    there = (
-        one for one in good if one.statement.passage == numbers[found.passage] and found.text in one.statement.plain
-    )
-    return next(there, good[0])
+    passage = numbers[found.passage]
+    there = (one for one in good if one.statement.passage == passage and found.text in one.statement.plain)
+    return next(there, otherwise)
 
 
 # -- a model that writes

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmos import wire
+from llmos.agents import jobs
 from llmos.agents.answering import WRITES, asks, names_documents, names_texts
 from llmos.agents.assistant import assistant
 from llmos.agents.workers.researcher import researcher
@@ -18,7 +19,7 @@ from llmos.kernel.journal import Journal
 from llmos.kernel.policy import DefaultPolicy
 from llmos.kernel.protocols import Memo
 from llmos.kernel.system import System, Task
-from llmos.messages import Context, EngineInfo, Generate, Message, Score
+from llmos.messages import Context, EngineInfo, Generate, Message, Microcode, Score
 from llmos.tools.registry import load_tools
 
 LEASE = Memo(
@@ -323,3 +324,32 @@ def test_documents_are_named_by_words_for_them(words: str, does: bool) -> None:
     assert names_documents(words) is does
     assert names_texts(words)
     assert not names_texts("who wrote Hamlet?")
+
+
+class Near(Documents):
+    """A memory that finds by meaning: its texts are near whatever is asked."""
+
+    async def recall(self, query: str, /, *, limit: int = 5) -> tuple[Memo, ...]:
+        return self.memos
+
+
+def reader(said: str, *, there: bool) -> ScriptedEngine:
+    """A model with microcode that reads an answer out of passages, or finds that there is none."""
+
+    def scores(request: Score) -> list[float]:
+        likely = said if there else jobs.NOT_FOUND
+        return [4.0 if choice in (likely, jobs.ANSWER) else 0.0 for choice in request.choices]
+
+    return ScriptedEngine(said, scores=scores, microcode=Microcode(name="kernel", prompts=jobs.fingerprint()))
+
+
+async def test_a_passage_without_the_questions_words_is_read_by_microcode(make: MakeDesk) -> None:
+    question = "Until when may we stay here?"
+    desk = make(Near(), reader("31 March 2027 [1]", there=True))
+    assert (await desk.ask(question)).startswith("The lease of the flat ends on 31 March 2027 [1].")
+    form = desk.engine.requests[0].context.messages[0].content
+    assert form == jobs.read([LEASE.text], question).messages[0].content
+    other = make(Near(), reader("31 March 2027 [1]", there=False))
+    assert "lease.md" not in await other.ask(question)
+    plain = make(Near(), ScriptedEngine("I say something."))
+    assert "lease.md" not in await plain.ask(question)
