@@ -96,8 +96,8 @@ _FORMS: Mapping[str, Callable[[Random, Sequence[Stated]], str]] = {
     "question": lambda random, here: f"{_text(random, here)} {random.choice(here[0].asks)}",
     "numbered": lambda random, here: "\n".join(f"{n}. {line}" for n, line in enumerate(_lines(random, here), 1)),
 }
-_MAKERS: Sequence[tuple[Callable[[Random, Split, str, Sequence[Stated], Sequence[Stated]], Judged | None], set[str]]]
-_MAKERS = (
+_Maker = Callable[[Random, Split, str, Sequence[Stated], Sequence[Stated]], Judged | None]
+_MAKERS: Sequence[tuple[_Maker, set[str]]] = (
     (_mentions, {PASS, MISSING}),
     (_states, {PASS, MISSING}),
     (_right, {PASS, VALUE}),
