@@ -50,11 +50,11 @@ def _states(random: Random, split: Split, label: str, here: Sequence[Stated], ab
     return _put(random, split, "states", l=one.label), _text(random, here), ""
 
 
-def _right(random: Random, split: Split, label: str, here: Sequence[Stated], absent: Sequence[Stated]) -> Judged:
+def _right(random: Random, split: Split, label: str, here: Sequence[Stated], absent: Sequence[Stated]) -> Judged | None:
     one = random.choice(here)
-    value = one.value
-    while label == VALUE and value == one.value:
-        value = drawn_value(random, split, one.kind)
+    value = drawn_value(random, split, one.kind) if label == VALUE else one.value
+    if label == VALUE and value == one.value:  # some kinds have few values
+        return None
     return _put(random, split, "right", l=one.label, v=value), _text(random, here), ""
 
 
