@@ -90,34 +90,22 @@ async def assistant(
     if _REMEMBER.match(task):
         await process.remember(task)
         return "I keep that in mind."
-    before = process.context.messages
-    process.hear(Message("user", task))
     said = await handing.on_a_page(process, task)
-    if said is None:
-        said = await _worked(process, task, inputs or {}, before, instructions or prompts().chat, skills)
-    process.hear(Message("assistant", said))
-    return said
-
-
-async def _worked(
-    process: Process,
-    task: str,
-    inputs: Mapping[str, Any],
-    before: tuple[Message, ...],
-    instructions: str,
-    skills: Sequence[str] | None,
-) -> str:
-    """Do a request that is the assistant's own, step by step."""
-    code = await microcode.forms(process)
-    if (said := await handing.a_program(process, task, code)) is not None:
+    code = await microcode.forms(process) if said is None else None
+    said = await handing.a_program(process, task, code) if said is None else said
+    if said is not None:
+        process.hear(Message("user", task), Message("assistant", said))
         return said
     devices = {name: device for name, device in process.entry.devices.items() if is_offered(name)}
-    skilled = await with_skills(process, instructions, task, skills)
-    work = _Work(process, devices, before, skilled, code, _reported(process, inputs))
+    skilled = await with_skills(process, instructions or prompts().chat, task, skills)
+    work = _Work(process, devices, process.context.messages, skilled, code, _reported(process, inputs or {}))
+    process.hear(Message("user", task))
     for step in steps(task, devices)[:MAX_STEPS]:
         if not await work.do(step):
             break
-    return work.answer()
+    answer = work.answer()
+    process.hear(Message("assistant", answer))
+    return answer
 
 
 def _reported(process: Process, inputs: Mapping[str, Any]) -> list[Earlier]:

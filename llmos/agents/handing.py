@@ -19,8 +19,7 @@ _OPERATOR = "operator"
 async def on_a_page(process: Process, task: str) -> str | None:
     """Have the operator do what can only be done by hand on a page that the words name.
 
-    An address that the user typed is theirs to open, so that it may be one of this machine or network, too; the gate
-    checks that they did.
+    An address that they name may be one of this machine or network, too: the gate has the user asked before that.
 
     Returns:
         What came of it, in words; None where nothing is to be done by hand, or there is no browser.

@@ -87,15 +87,12 @@ def test_what_can_not_be_taken_back_is_not_done_where_nobody_can_agree(origin: s
 
 
 @needs_browser
-def test_the_default_agent_has_a_page_that_was_named_worked_on_by_hand(origin: str, tmp_path: Path) -> None:
+def test_the_default_agent_opens_a_page_of_this_machine_only_if_somebody_agrees(origin: str, tmp_path: Path) -> None:
     words = f"Go to {origin}/index.html, there is a button named “Say hello”. Press it for me."
-    done = llmos(tmp_path, "run", "--tools", words, LLMOS_MODEL=script(tmp_path, "Fine."))
-    assert done.returncode == 0, done.stderr.decode()
-    assert "click button “Say hello”" in done.stdout.decode()
-    failed = llmos(
-        tmp_path, "run", "--tools", f"Click “Sail” on {origin}/index.html", LLMOS_MODEL=script(tmp_path, "Fine.")
-    )
-    assert "I could not do it." in failed.stdout.decode()
+    done = llmos(tmp_path, "run", "--agent", "assistant", words, LLMOS_MODEL=script(tmp_path, "Fine."))
+    assert done.returncode == 1
+    assert "'browser_open' needs the user's permission" in done.stderr.decode()
+    assert "I could not do it." in done.stdout.decode()
 
 
 class Offer(BaseModel):

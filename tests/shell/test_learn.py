@@ -122,7 +122,7 @@ def test_training_says_what_it_does_and_makes_an_adapter(
     assert said["tokens"] >= 3000
     assert Path(said["adapter"]) == Path("mine") / "kernel.gguf"
     assert as_json("use", said["adapter"])["microcode"] == "kernel"
-    jobs = {"choose", "fill", "whom", "read", "verdict", "browse", "extract", "know"}
+    jobs = {"choose", "fill", "whom", "read", "verdict", "browse", "extract", "know", "program"}
     assert set(adapters.notes(Path(said["adapter"])).temperatures) == jobs
     (listed,) = as_json("list")
     assert (listed["recipe"], listed["tokens"]) == ("kernel", said["tokens"])
