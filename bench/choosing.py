@@ -10,20 +10,24 @@ import asyncio
 import json
 import random
 import tomllib
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmos.agents import jobs
 from llmos.agents import shortlist as choosing
-from llmos.agents.assistant import SURE, choosing_context, nearest
-from llmos.agents.grounding import Request
+from llmos.agents.asking import logs_of
+from llmos.agents.assistant import SURE, VERY_SURE, choosing_context, nearest, nearest_to_microcode
+from llmos.agents.calibration import tempered
+from llmos.agents.grounding import Grounded, Request
+from llmos.agents.microcode import fitting
 from llmos.agents.prompts import prompts
-from llmos.kernel.protocols import Device
-from llmos.messages import Message, Score
+from llmos.config import EngineOptions
+from llmos.engine import open_engine
+from llmos.kernel.protocols import Device, Engine
+from llmos.messages import Message, Microcode, Score
 from llmos.tools.registry import load_tools
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,41 +82,31 @@ def fit(rows: list[Floats], right: list[int], *, l2: float = 0.02, steps: int = 
     return weights
 
 
-async def _model_weight(found: Mapping[str, float]) -> str:
-    """How good the embedded model's choices are where the words leave it open, by the weight they get."""
-    from llmos.config import EngineOptions
-    from llmos.engine import open_engine
+async def _model_weight(unseen: list[Floats], names: list[list[str]], right: list[int]) -> str:
+    """How good the embedded model's choices are where the words leave it open, by the weight they get.
 
-    known = tools()
+    Args:
+        unseen: The scores of each request's choices, by weights that were fitted without it.
+    """
     engine = await open_engine(None, EngineOptions())
+    code = fitting(engine.info)
     cases: list[tuple[Floats, Floats, int]] = []
     alone = 0
-    for words, tool, _ in requests():
-        choices = [
-            replace(one, score=sum(found.get(name, 0.0) * value for name, value in one.features.items()))
-            for one in choosing.shortlist(known, Request(words))
-        ]
-        choices.sort(key=lambda one: -one.score)
+    for (words, _, _), scores, tools_of, place in zip(requests(), unseen, names, right, strict=True):
+        order = sorted(range(len(scores)), key=lambda index, scores=scores: -scores[index])
+        choices = [choosing.Scored(tools_of[i], {}, float(scores[i]), Grounded({}, ())) for i in order]
         shares = choosing.probabilities(choices)
-        near = nearest(choices, shares)
-        names = [one.name for one in near]
-        if shares[0] >= SURE or (tool or choosing.ANSWER) not in names:
+        near = nearest(choices, shares) if code is None else nearest_to_microcode(choices)
+        asked = [one.name for one in near]
+        if shares[0] >= (SURE if code is None else VERY_SURE) or tools_of[place] not in asked:
             continue
-        context = choosing_context([known[name] for name in names if name != choosing.ANSWER])
-        scores = await engine.score(
-            Score(
-                context=context.add(Message("user", words)),
-                baseline=context.add(Message("user", prompts().blank)),
-                choices=tuple(names),
-            )
-        )
-        logs = np.log(np.maximum([one.probability for one in scores.choices], 1e-6))
-        right = names.index(tool or choosing.ANSWER)
-        alone += int(logs.argmax()) == right
-        cases.append((np.array([one.score for one in near]), logs, right))
+        logs = np.array(logs_of(await _shares(engine, code, asked, words)))
+        here = asked.index(tools_of[place])
+        alone += int(logs.argmax()) == here
+        cases.append((np.array([one.score for one in near]), logs, here))
     await engine.close()
     lines = [f"{len(cases)} open requests; the model alone {alone}"]
-    for weight in (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
+    for weight in (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0):
         sums = [words + weight * logs for words, logs, _ in cases]
         hits = sum(int(total.argmax()) == right for total, (_, _, right) in zip(sums, cases, strict=True))
         loss = sum(
@@ -121,6 +115,23 @@ async def _model_weight(found: Mapping[str, float]) -> str:
         )
         lines.append(f"weight {weight}: {hits} right, loss {loss / max(len(cases), 1):.3f}")
     return "\n".join(lines)
+
+
+async def _shares(engine: Engine, code: Microcode | None, names: list[str], words: str) -> list[float]:
+    """How likely the model finds each choice, asked as the agent asks it."""
+    known = tools()
+    if code is None:
+        context = choosing_context([known[name] for name in names if name != choosing.ANSWER])
+        score = Score(
+            context=context.add(Message("user", words)),
+            baseline=context.add(Message("user", prompts().blank)),
+            choices=tuple(names),
+        )
+        return [one.probability for one in (await engine.score(score)).choices]
+    specs = [known[name].spec for name in names if name != choosing.ANSWER]
+    score = Score(context=jobs.choose(specs, words), choices=(*names, jobs.ASK))
+    found = [one.probability for one in (await engine.score(score)).choices]
+    return list(tempered(found, code.temperatures.get("choose", 1.0)))[:-1]
 
 
 def main() -> None:
@@ -135,6 +146,7 @@ def main() -> None:
     random.Random(1).shuffle(order)
     hits, wrong = 0, list[str]()
     asked = [words for words, _, _ in requests()]
+    unseen: list[Floats] = [np.zeros(0)] * len(rows)
     for fold in range(10):
         held = set(order[fold::10])
         kept = [index for index in order if index not in held]
@@ -149,6 +161,7 @@ def main() -> None:
                 said = f"{names[index][best]} {shares[best]:.2f}"
                 meant = f"{names[index][right[index]]} {shares[right[index]]:.2f}"
                 wrong.append(f"  {asked[index]!r}: {said}, not {meant}")
+            unseen[index] = scores
     weights = fit(rows, right, l2=options.l2)
     within = sum(int((row @ weights).argmax()) == index for row, index in zip(rows, right, strict=True))
     print("\n".join(wrong))
@@ -157,8 +170,7 @@ def main() -> None:
     found["model"] = MODEL
     print(found)
     if options.model:
-        choosing.weights.cache_clear()
-        print(asyncio.run(_model_weight(found)))
+        print(asyncio.run(_model_weight(unseen, names, right)))
     if options.write:
         data = {"version": 1, "requests": len(rows), "held_out": round(hits / len(rows), 3), "weights": found}
         WEIGHTS.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

@@ -24,11 +24,14 @@ from numpy.typing import NDArray
 
 from bench.choosing import fit
 from bench.report import Row
-from llmos.agents import routing
+from llmos.agents import jobs, routing
+from llmos.agents.asking import logs_of
 from llmos.agents.assistant import is_offered
-from llmos.agents.calibration import ece
+from llmos.agents.calibration import ece, tempered
 from llmos.agents.knowledge import knowledge
-from llmos.agents.router import SURE, SURE_ENOUGH, Route, routed
+from llmos.agents.microcode import fitting
+from llmos.agents.prompts import prompts
+from llmos.agents.router import SURE, SURE_ENOUGH, Route, context_for, nearest, routed
 from llmos.agents.routing import Weighed, features_of, tools_for
 from llmos.agents.structure import own_words
 from llmos.agents.ways import Way, agent, answer, retrieve, tool
@@ -39,6 +42,7 @@ from llmos.kernel.policy import DefaultPolicy
 from llmos.kernel.process import AgentCode, Process
 from llmos.kernel.protocols import Device, Engine
 from llmos.kernel.system import System, Task
+from llmos.messages import Message, Score
 from llmos.tools.registry import BUILT_IN, load_tools
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -190,11 +194,6 @@ def mistakes(known: Table, chosen: Sequence[Case], scores: Sequence[Floats]) -> 
 
 async def model_worth(known: Table, chosen: Sequence[Case], scores: Sequence[Floats], temperature: float) -> list[str]:
     """How many unseen requests that the words leave open come out right, by the weight of the model's choice."""
-    from llmos.agents.asking import logs_of
-    from llmos.agents.prompts import prompts
-    from llmos.agents.router import SURE, context_for, nearest
-    from llmos.messages import Message, Score
-
     engine = await open_engine(None, EngineOptions())
     open_ones: list[tuple[Floats, Floats, int]] = []
     for case, row, place, ways in zip(chosen, scores, known.right, known.ways, strict=True):
@@ -203,25 +202,30 @@ async def model_worth(known: Table, chosen: Sequence[Case], scores: Sequence[Flo
         near = nearest([Weighed(ways[index], {}, row[index], shares[index]) for index in order])
         if near[0].share >= SURE:
             continue
-        context = context_for([one.way for one in near])
-        found = await engine.score(
-            Score(
-                context=context.add(Message("user", own_words(case.words))),
-                baseline=context.add(Message("user", prompts().blank)),
-                choices=tuple(one.way.title for one in near),
-            )
-        )
-        logs = logs_of([one.probability for one in found.choices])
+        logs = logs_of(await _shares(engine, [one.way for one in near], own_words(case.words)))
         said = {one.way.title: log - sum(logs) / len(logs) for one, log in zip(near, logs, strict=True)}
         open_ones.append((row, np.array([said.get(way.title, 0.0) for way in ways]), place))
     await engine.close()
     lines = [f"{len(open_ones)} of {len(chosen)} requests are left open by the words"]
-    for weight in (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0):
+    for weight in (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0):
         joined = [(row + weight * logs, place) for row, logs, place in open_ones]
         hits = sum(int(row.argmax()) == place for row, place in joined)
         loss = -sum(math.log(routing.softmax(list(row / temperature))[place] + 1e-9) for row, place in joined)
         lines.append(f"weight {weight}: {hits} right, loss {loss / max(len(joined), 1):.3f}")
     return lines
+
+
+async def _shares(engine: Engine, near: Sequence[Way], words: str) -> Sequence[float]:
+    """How likely the model finds each way, asked as the router asks it."""
+    titles = tuple(way.title for way in near)
+    if (code := fitting(engine.info)) is None:
+        context = context_for(near)
+        blank = context.add(Message("user", prompts().blank))
+        score = Score(context=context.add(Message("user", words)), baseline=blank, choices=titles)
+    else:
+        score = Score(context=jobs.whom({way.title: way.description for way in near}, words), choices=titles)
+    found = [one.probability for one in (await engine.score(score)).choices]
+    return found if code is None else tempered(found, code.temperatures.get("whom", 1.0))
 
 
 # -- what the fitted router is worth

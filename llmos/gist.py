@@ -33,11 +33,10 @@ def gist(
     left = [sentence for sentence in found if content[sentence]]
     taken: list[str] = []
     while left and (most is None or len(taken) < most):
-        best = max(
-            left, key=lambda one: (sum(chance[word] for word in content[one]) / len(content[one]), -found.index(one))
-        )
         if first and not taken:
             best = left[0]
+        else:
+            best = max(left, key=lambda one: sum(chance[word] for word in content[one]) / len(content[one]))
         left.remove(best)
         if len(best.split()) > words:
             continue

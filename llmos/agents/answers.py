@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
+from llmos.agents.allowed import NUMBERS
 from llmos.agents.vocabulary import concepts, plain_words, stem, vocabulary
 from llmos.gist import gist
 
-_RETELL = re.compile(
-    r"\b(?:summari[sz]e|summary|sum up|in short|in brief|translate|rephrase|paraphrase|explain|main points?|gist)\b",
-    re.I,
-)
+_REWORD = re.compile(r"\b(?:translate|rephrase|paraphrase|explain)\b", re.I)
 _GIST = re.compile(
     r"\b(?:summari[sz]e|summary|sum\b.{0,40}\bup|in short|in brief|in a nutshell|brief(?:ly)?|shorten|condense"
     r"|boil\b.{0,60}\bdown|(?:main|key) (?:points?|ideas?|facts)|gist|essence|overview|recap|tl;?dr)\b"
@@ -19,9 +17,8 @@ _GIST = re.compile(
 )
 _IT = re.compile(r"\b(?:it|this|that|them|the (?:file|text|page|document|contents?|whole))\b", re.I)
 _COUNTED = re.compile(
-    r"\b(?P<n>\d|one|two|three|four|five|six)\s+(?:short\s+|brief\s+)?(?P<what>sentences?|lines?|points?)\b", re.I
+    r"\b(?P<n>\d|one|two|three|four|five|six)\s+(?:short\s+|brief\s+)?(?:sentences?|lines?|points?)\b", re.I
 )
-_NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 GIST_WORDS = 60
 """A summary made of sentences has about so many words at most."""
 
@@ -36,25 +33,25 @@ _KINDS = (
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 
 
-def wants_retelling(words: str) -> bool:
-    """Whether a request asks for a text in other words."""
-    return _RETELL.search(words) is not None
-
-
 def wants_gist(words: str) -> bool:
     """Whether a request asks for what a text is about, in short."""
     return _GIST.search(words) is not None
 
 
+def wants_retelling(words: str) -> bool:
+    """Whether a request asks for a text in other words, or in short."""
+    return wants_gist(words) or _REWORD.search(words) is not None
+
+
 def retells(words: str) -> bool:
     """Whether a request asks for what was read before in other words, or in short: `and summarize it`."""
-    return _IT.search(words) is not None and (wants_gist(words) or wants_retelling(words))
+    return _IT.search(words) is not None and wants_retelling(words)
 
 
 def gist_of(words: str, text: str) -> str:
     """The sentences of a text that say most of what it is about, as many as a request asks for, three else."""
     asked = _COUNTED.search(words)
-    count = 3 if asked is None else int(_NUMBERS.get(asked["n"].lower(), 0) or asked["n"])
+    count = 3 if asked is None else int(NUMBERS.get(asked["n"].lower(), asked["n"]))
     lines = [line for line in text.splitlines() if not re.match(r"\s*(?:#|[-=*_|]{3,}|```)", line)]
     found = [one for one in sentences(" ".join(lines)) if len(one.split()) > 2]
     stop = vocabulary().stop

@@ -90,14 +90,13 @@ async def assistant(
     if _REMEMBER.match(task):
         await process.remember(task)
         return "I keep that in mind."
-    said = await handing.on_a_page(process, task)
-    code = await microcode.forms(process) if said is None else None
-    said = await handing.a_program(process, task, code) if said is None else said
+    said = await handing.handed_on(process, task)
     if said is not None:
         process.hear(Message("user", task), Message("assistant", said))
         return said
     devices = {name: device for name, device in process.entry.devices.items() if is_offered(name)}
     skilled = await with_skills(process, instructions or prompts().chat, task, skills)
+    code = await microcode.forms(process)
     work = _Work(process, devices, process.context.messages, skilled, code, _reported(process, inputs or {}))
     process.hear(Message("user", task))
     for step in steps(task, devices)[:MAX_STEPS]:
@@ -211,10 +210,9 @@ class _Work:
 
     async def _ask_microcode(self, code: Microcode, step: Request, choices: Sequence[Scored]) -> list[Scored]:
         """The likeliest choices by the words, with what microcode says of them."""
-        near = [one for one in choices if one.name != ANSWER][: microcode.MOST_TOOLS]
-        specs = [self.devices[one.name].spec for one in near]
+        near = nearest_to_microcode(choices)
+        specs = [self.devices[one.name].spec for one in near if one.name != ANSWER]
         said = await microcode.choose(self.process, code, specs, step.words, self.done)
-        near += [one for one in choices if one.name == ANSWER]
         self.unclear = said[jobs.ASK] >= code.thresholds.get("ask", UNCLEAR)
         return _weighed(near, logs_of([said[one.name] for one in near]), MICROCODE)
 
@@ -286,7 +284,7 @@ class _Work:
 
     async def _from_text(self, step: Request, text: str, spoken: set[str]) -> str:
         """What a text says on a request: the lines that answer it, a summary where one is asked for, or all of it."""
-        if answers.wants_gist(step.words) or answers.wants_retelling(step.words):
+        if answers.wants_retelling(step.words):
             return await self._retold(step, text)
         lines = answers.best_lines(step.words, text, spoken)
         if 1 < len(lines) <= 4:
@@ -458,6 +456,12 @@ def nearest(choices: Sequence[Scored], shares: Sequence[float]) -> list[Scored]:
     return (
         near if any(one.name == ANSWER for one in near) else [*near, next(one for one in choices if one.name == ANSWER)]
     )
+
+
+def nearest_to_microcode(choices: Sequence[Scored]) -> list[Scored]:
+    """The choices that microcode is asked about: the best ones, as many as it was trained on, and `ANSWER` last."""
+    tools = [one for one in choices if one.name != ANSWER][: microcode.MOST_TOOLS]
+    return [*tools, *(one for one in choices if one.name == ANSWER)]
 
 
 def choosing_context(devices: Sequence[Device]) -> Context:

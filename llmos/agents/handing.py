@@ -6,26 +6,32 @@ The words alone decide.
 
 from __future__ import annotations
 
-from llmos.agents import programming
+from llmos.agents import microcode, programming
 from llmos.agents.operator.instructions import by_hand
 from llmos.agents.operator.page import origin_of
 from llmos.agents.spans import of_kind
 from llmos.kernel.process import Process
-from llmos.messages import Microcode
 
 _OPERATOR = "operator"
 
 
-async def on_a_page(process: Process, task: str) -> str | None:
-    """Have the operator do what can only be done by hand on a page that the words name.
-
-    An address that they name may be one of this machine or network, too: the gate has the user asked before that.
+async def handed_on(process: Process, task: str) -> str | None:
+    """Hand a request on, where it is a whole.
 
     Returns:
-        What came of it, in words; None where nothing is to be done by hand, or there is no browser.
+        What came of it, in words; None where it is the assistant's own.
 
     Raises:
         BudgetExceeded, Interrupted, EngineError: As of the system calls that it makes.
+    """
+    said = await _on_a_page(process, task)
+    return await _a_program(process, task) if said is None else said
+
+
+async def _on_a_page(process: Process, task: str) -> str | None:
+    """What the operator did, where it can only be done by hand on a page that the words name.
+
+    An address that they name may be one of this machine or network, too: the gate has the user asked before that.
     """
     able = _OPERATOR in process.system.agents and "browser_open" in process.entry.devices
     if not able or not by_hand(task):
@@ -38,18 +44,11 @@ async def on_a_page(process: Process, task: str) -> str | None:
     return "\n".join((report["text"], *report["reasons"]))
 
 
-async def a_program(process: Process, task: str, code: Microcode | None) -> str | None:
-    """Write the program that the words ask for, and run it where it can change nothing.
-
-    Returns:
-        The program and what it prints, or why there is none; None where no program is asked for, or nothing can run it.
-
-    Raises:
-        BudgetExceeded, Interrupted, EngineError: As of the system calls that it makes.
-    """
+async def _a_program(process: Process, task: str) -> str | None:
+    """The program that the words ask for and what it prints, run where it can change nothing; or why there is none."""
     if programming.SANDBOX not in process.entry.devices or not programming.asks(task):
         return None
-    written = await programming.program(process, task, code)
+    written = await programming.program(process, task, await microcode.forms(process))
     if isinstance(written, str):
         return f"I could not write a program that works. The last one failed: {written}"
     return written.shown()

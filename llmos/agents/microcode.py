@@ -16,7 +16,7 @@ from llmos.agents import allowed, jobs
 from llmos.agents.calibration import tempered
 from llmos.agents.jobs import Done, Job
 from llmos.kernel.branch import Branch
-from llmos.messages import GREEDY, Constraint, Context, Microcode, ToolSpec
+from llmos.messages import GREEDY, Constraint, Context, EngineInfo, Microcode, ToolSpec
 
 MOST_TOOLS = 12
 """So many tools are shown at once: what it was trained on."""
@@ -46,14 +46,20 @@ class Found:
     missing: float
 
 
+def fitting(model: EngineInfo) -> Microcode | None:
+    """The microcode of a model, where it was trained on the forms of `llmos.agents.jobs`."""
+    known = model.microcode
+    if known is None or known.adapter or known.prompts != jobs.fingerprint():
+        return None  # an adapter that is not merged in would have to be named by each request
+    return known
+
+
 async def forms(process: Branch) -> Microcode | None:
-    """The microcode of a process's model, where it was trained on the forms of `llmos.agents.jobs`; journaled."""
+    """The fitting microcode of a process's model; journaled."""
 
     async def look() -> dict[str, Any] | None:
-        known = (await process.engine()).info.microcode
-        if known is None or known.adapter or known.prompts != jobs.fingerprint():
-            return None  # an adapter that is not merged in would have to be named by each request
-        return asdict(known)
+        known = fitting((await process.engine()).info)
+        return None if known is None else asdict(known)
 
     data: Any = await process.once("which microcode there is", ["microcode"], look)
     return None if data is None else Microcode(**data)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -108,11 +109,9 @@ async def program(process: Process, request: str, code: Microcode | None) -> Wri
         return Written(source, first.output, 1, 1)
     samplings = [Sampling(temperature=TEMPERATURE, top_p=0.95, seed=seed) for seed in range(1, DRAFTS)]
     more = await asyncio.gather(*(_draft(process, request, code, one) for one in samplings))
-    tried = [first]
-    for other in dict.fromkeys(text for text, _ in more if text != source):
-        tried.append(await _run(process, other))
-    count = {text: sum(text == one for one, _ in [(source, sure), *more]) for text in (one.code for one in tried)}
-    return _most(tried, count)
+    times = Counter([source, *(text for text, _ in more)])
+    tried = [first, *[await _run(process, other) for other in times if other != source]]
+    return _most(tried, times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +121,17 @@ class _Ran:
     problem: str = ""
 
 
-def _most(tried: Sequence[_Ran], count: dict[str, int]) -> Written | str:
+def _most(tried: Sequence[_Ran], times: Counter[str]) -> Written | str:
     """The first program of those that print what most drafts print."""
-    votes: dict[str, int] = {}
+    votes = Counter[str]()
     for one in tried:
         if one.output:
-            votes[one.output] = votes.get(one.output, 0) + count[one.code]
+            votes[one.output] += times[one.code]
     if not votes:
         return next((one.problem for one in reversed(tried) if one.problem), "It printed nothing.")
-    best = max(votes, key=votes.__getitem__)
+    ((best, agreed),) = votes.most_common(1)
     chosen = next(one for one in tried if one.output == best)
-    return Written(chosen.code, best, votes[best], sum(count.values()))
+    return Written(chosen.code, best, agreed, times.total())
 
 
 async def _draft(process: Process, request: str, code: Microcode | None, sampling: Sampling) -> tuple[str, float]:
@@ -145,10 +144,15 @@ async def _draft(process: Process, request: str, code: Microcode | None, samplin
     return source, sure
 
 
+def unfenced(text: str) -> str:
+    """What stands in the first fence of a text; all of it where there is none."""
+    fenced = _FENCED.search(text)
+    return fenced[1] if fenced else text
+
+
 def _source(text: str) -> str:
     """The program in what a model wrote."""
-    fenced = _FENCED.search(text)
-    source = (fenced[1] if fenced else text).strip("\n").rstrip()
+    source = unfenced(text).strip("\n").rstrip()
     try:
         ast.parse(source)
     except (SyntaxError, ValueError, MemoryError, RecursionError):

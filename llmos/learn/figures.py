@@ -250,11 +250,16 @@ def _refusal(said: Said) -> float:
 
 
 def _knows(said: Said) -> float:
-    return dict(zip(said.example.choices, said.shares, strict=True)).get("yes", 0.0)
+    return said.shares[_place(said.example, "yes")]
 
 
 def _missing(said: Said) -> float:
-    return said.shares[1]
+    return said.shares[_place(said.example, NOT_FOUND)]
+
+
+def _place(example: Example, text: str) -> int:
+    """Where the share of a choice stands; of passages, which have none, that of "not found" is the second."""
+    return example.choices.index(text) if example.choices else int(text == NOT_FOUND)
 
 
 def _outcome(verdict: str) -> str:
@@ -304,11 +309,9 @@ def temperatures(said: Mapping[Job, Sequence[Said]]) -> dict[str, float]:
 
 def _sample(said: Said) -> Sample:
     """An answer as calibration takes it; of what was written freely, only whether it is right."""
-    example = said.example
     if len(said.shares) == 1:
         return Sample(said.shares, 0 if said.right else -1)
-    place = example.choices.index(example.answer) if example.choices else int(example.answer == NOT_FOUND)
-    return Sample(said.shares, place)
+    return Sample(said.shares, _place(said.example, said.example.answer))
 
 
 def thresholds(said: Mapping[Job, Sequence[Said]], known: Mapping[str, float]) -> dict[str, float]:
@@ -319,20 +322,17 @@ def thresholds(said: Mapping[Job, Sequence[Said]], known: Mapping[str, float]) -
         known: The temperatures.
     """
 
-    def shares(job: Job, place: Callable[[Said], int], kept: Callable[[Example], bool]) -> list[float]:
-        cases = [one for one in said.get(job, ()) if kept(one.example)]
-        return [tempered(one.shares, known.get(job, 1.0))[place(one)] for one in cases]
+    def shares(job: Job, text: str) -> list[float]:
+        """Of a text where another one is right."""
+        others = [one for one in said.get(job, ()) if one.example.answer != text]
+        return [tempered(one.shares, known.get(job, 1.0))[_place(one.example, text)] for one in others]
 
     bounds = {
-        "know": _bound(shares("know", _place("yes"), lambda one: one.answer != "yes"), REFUSED),
-        "not found": _bound(shares("read", lambda _: 1, lambda one: one.answer != NOT_FOUND), ABSTAINED),
-        "ask": _bound(shares("choose", _place(ASK), lambda one: one.answer != ASK), REFUSED),
+        "know": _bound(shares("know", "yes"), REFUSED),
+        "not found": _bound(shares("read", NOT_FOUND), ABSTAINED),
+        "ask": _bound(shares("choose", ASK), REFUSED),
     }
     return {name: math.ceil(bound * 1e4 + 1e-6) / 1e4 for name, bound in bounds.items() if bound > -math.inf}
-
-
-def _place(choice: str) -> Callable[[Said], int]:
-    return lambda said: said.example.choices.index(choice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,9 +62,14 @@ def folder() -> Path:
 
 def begin(words: str, *, where: Path | None = None) -> Conversation:
     """A new conversation named after its first question; nothing is written yet."""
-    title = shorten(words) or "conversation"
+    title = title_of(words)
     name = f"{time.strftime('%Y-%m-%d-%H%M')}-{_slug(title)}-{secrets.token_hex(2)}.json"
     return Conversation(path=(where or folder()) / name, title=title)
+
+
+def title_of(words: str) -> str:
+    """What a conversation is called by its first question."""
+    return shorten(words) or "conversation"
 
 
 def shorten(words: str, length: int = _TITLE) -> str:

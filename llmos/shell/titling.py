@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llmos.agents import jobs
+from llmos.agents.microcode import fitting
 from llmos.boot import Kernel
 from llmos.messages import GREEDY, Context, Regex
-from llmos.shell.conversations import Conversation, begin
+from llmos.shell.conversations import Conversation, title_of
 
 _MESSAGES = 12
 _TITLE, _SUMMARY = 20, 80  # tokens
@@ -23,13 +24,12 @@ async def headed(kernel: Kernel, conversation: Conversation) -> Conversation | N
     Raises:
         LlmosError: The engine failed.
     """
-    code = kernel.info.microcode if kernel.info is not None else None
     spoken = [one for one in conversation.messages if one.role in ("user", "assistant") and one.content][-_MESSAGES:]
-    if code is None or code.adapter or code.prompts != jobs.fingerprint() or len(spoken) < 2:
+    if kernel.info is None or fitting(kernel.info) is None or len(spoken) < 2:
         return None
     first = next((one.content for one in conversation.messages if one.role == "user"), "")
     title = conversation.title
-    if title == begin(first).title:
+    if title == title_of(first):
         title = await _line(kernel, jobs.title(spoken), _TITLE) or title
     return replace(conversation, title=title, summary=await _line(kernel, jobs.summary(spoken), _SUMMARY))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llmos.agents.plan import Check
+from llmos.agents.programming import unfenced
 from llmos.agents.report import Report
 from llmos.agents.workers.reporting import Inputs, as_json, effect, task_id_of
 from llmos.agents.workers.tables import WorkFailed, run_program
@@ -228,10 +229,7 @@ def plain_function(text: str, asked: Wanted) -> str:
     It may import a few modules that compute, and use no name that reaches out of the program. A function that has an
     example's answer written into it is none.
     """
-    body = text
-    if "```" in text:
-        body = text.partition("```")[2].partition("```")[0].removeprefix("python").lstrip("\n")
-    tree = _parsed(textwrap.dedent(body))
+    tree = _parsed(textwrap.dedent(unfenced(text)))
     if tree is None:
         return ""
     kept: list[ast.stmt] = []

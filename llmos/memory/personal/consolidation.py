@@ -184,6 +184,7 @@ def sentences(texts: Sequence[str]) -> str:
     found = [part.strip() for text in texts for part in _SENTENCE.findall(text) if len(part.split()) > 2]
 
     def content(sentence: str) -> list[str]:
-        return [word for word in words_of(sentence) if word in content_words(sentence)]
+        telling = content_words(sentence)
+        return [word for word in words_of(sentence) if word in telling]
 
     return " ".join(gist(found, content, words=SUMMARY_WORDS))
