@@ -10,24 +10,36 @@ import asyncio
 import json
 import random
 import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmos.agents import jobs
+from llmos.agents import jobs, joining
 from llmos.agents import shortlist as choosing
 from llmos.agents.asking import logs_of
-from llmos.agents.assistant import SURE, VERY_SURE, choosing_context, nearest, nearest_to_microcode
+from llmos.agents.assistant import (
+    SURE,
+    VERY_SURE,
+    choosing_context,
+    nearest,
+    nearest_to_microcode,
+    sayings_of,
+)
 from llmos.agents.calibration import tempered
 from llmos.agents.grounding import Grounded, Request
 from llmos.agents.microcode import fitting
 from llmos.agents.prompts import prompts
 from llmos.config import EngineOptions
 from llmos.engine import open_engine
-from llmos.kernel.protocols import Device, Engine
-from llmos.messages import Message, Microcode, Score
+from llmos.kernel.protocols import Device
+from llmos.learn.data import calls
+from llmos.learn.evaluate import ask, examples
+from llmos.memory.embedding.meanings import Meanings
+from llmos.messages import Message, Score
 from llmos.tools.registry import load_tools
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,62 +95,147 @@ def fit(rows: list[Floats], right: list[int], *, l2: float = 0.02, steps: int = 
 
 
 async def _model_weight(unseen: list[Floats], names: list[list[str]], right: list[int]) -> str:
-    """How good the embedded model's choices are where the words leave it open, by the weight they get.
+    """How good the choices of the embedded model without microcode are where the words leave it open, by their weight.
 
     Args:
         unseen: The scores of each request's choices, by weights that were fitted without it.
     """
-    engine = await open_engine(None, EngineOptions())
-    code = fitting(engine.info)
+    known = tools()
+    engine = await open_engine(None, EngineOptions(microcode="off"))
     cases: list[tuple[Floats, Floats, int]] = []
     alone = 0
-    for (words, _, _), scores, tools_of, place in zip(requests(), unseen, names, right, strict=True):
-        order = sorted(range(len(scores)), key=lambda index, scores=scores: -scores[index])
-        choices = [choosing.Scored(tools_of[i], {}, float(scores[i]), Grounded({}, ())) for i in order]
+    for (words, _, _), choices, meant in zip(requests(), _scored(unseen, names), _meant(names, right), strict=True):
         shares = choosing.probabilities(choices)
-        near = nearest(choices, shares) if code is None else nearest_to_microcode(choices)
+        near = nearest(choices, shares)
         asked = [one.name for one in near]
-        if shares[0] >= (SURE if code is None else VERY_SURE) or tools_of[place] not in asked:
+        if shares[0] >= SURE or meant not in asked:
             continue
-        logs = np.array(logs_of(await _shares(engine, code, asked, words)))
-        here = asked.index(tools_of[place])
-        alone += int(logs.argmax()) == here
-        cases.append((np.array([one.score for one in near]), logs, here))
-    await engine.close()
-    lines = [f"{len(cases)} open requests; the model alone {alone}"]
-    for weight in (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0):
-        sums = [words + weight * logs for words, logs, _ in cases]
-        hits = sum(int(total.argmax()) == right for total, (_, _, right) in zip(sums, cases, strict=True))
-        loss = sum(
-            float(np.log(np.exp(total - total.max()).sum()) - (total - total.max())[right])
-            for total, (_, _, right) in zip(sums, cases, strict=True)
-        )
-        lines.append(f"weight {weight}: {hits} right, loss {loss / max(len(cases), 1):.3f}")
-    return "\n".join(lines)
-
-
-async def _shares(engine: Engine, code: Microcode | None, names: list[str], words: str) -> list[float]:
-    """How likely the model finds each choice, asked as the agent asks it."""
-    known = tools()
-    if code is None:
-        context = choosing_context([known[name] for name in names if name != choosing.ANSWER])
+        context = choosing_context([known[name] for name in asked if name != choosing.ANSWER])
         score = Score(
             context=context.add(Message("user", words)),
             baseline=context.add(Message("user", prompts().blank)),
-            choices=tuple(names),
+            choices=tuple(asked),
         )
-        return [one.probability for one in (await engine.score(score)).choices]
-    specs = [known[name].spec for name in names if name != choosing.ANSWER]
-    score = Score(context=jobs.choose(specs, words), choices=(*names, jobs.ASK))
-    found = [one.probability for one in (await engine.score(score)).choices]
-    return list(tempered(found, code.temperatures.get("choose", 1.0)))[:-1]
+        logs = np.array(logs_of([one.probability for one in (await engine.score(score)).choices]))
+        alone += int(logs.argmax()) == asked.index(meant)
+        cases.append((np.array([one.score for one in near]), logs, asked.index(meant)))
+    await engine.close()
+    lines = [f"{len(cases)} open requests; the model alone {alone}"]
+    for weight in (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
+        sums = [words + weight * logs for words, logs, _ in cases]
+        lines.append(f"weight {weight}: {_told(sums, [place for _, _, place in cases])}")
+    return "\n".join(lines)
+
+
+def _scored(unseen: list[Floats], names: list[list[str]]) -> Iterator[list[choosing.Scored]]:
+    """The choices of each request, best first by words."""
+    for scores, choices in zip(unseen, names, strict=True):
+        both = zip(choices, scores, strict=True)
+        found = [choosing.Scored(name, {}, float(score), Grounded()) for name, score in both]
+        yield sorted(found, key=lambda one: (-one.score, one.name))
+
+
+def _meant(names: list[list[str]], right: list[int]) -> list[str]:
+    return [choices[place] for choices, place in zip(names, right, strict=True)]
+
+
+def _told(scores: Sequence[Floats], right: Sequence[int]) -> str:
+    """How many choices with the best score are right, and the mean surprise at the right ones."""
+    hits = sum(int(row.argmax()) == place for row, place in zip(scores, right, strict=True))
+    logs = [np.log(np.exp(row - row.max()).sum()) + row.max() for row in scores]
+    loss = sum(float(log - row[place]) for log, row, place in zip(logs, scores, right, strict=True))
+    return f"{hits} of {len(right)} right, loss {loss / max(len(right), 1):.3f}"
+
+
+# -- what words, meanings and microcode weigh
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A request that microcode is asked about: its choices by `joining.COLUMNS`, and which one is right."""
+
+    group: str
+    rows: Floats
+    right: int
+
+
+async def _open_ones(unseen: list[Floats], names: list[list[str]], right: list[int], cases: int) -> list[_Open]:
+    """The development requests, and validation examples of tools that nobody knows.
+
+    Args:
+        cases: So many of each kind of the latter.
+    """
+    engine, similar = await open_engine(None, EngineOptions()), Meanings()
+    if (code := fitting(engine.info)) is None:
+        raise SystemExit("The embedded model runs without microcode: `llmos learn use`.")
+    temperature, found = code.temperatures.get("choose", 1.0), list[_Open]()
+    known = {name: sayings_of(one) for name, one in tools().items()}
+    for (words, _, _), choices, meant in zip(requests(), _scored(unseen, names), _meant(names, right), strict=True):
+        if choosing.probabilities(choices)[0] >= VERY_SURE:
+            continue
+        near = await similar(words, known)
+        asked = nearest_to_microcode(choices, near)
+        specs = [tools()[one.name].spec for one in asked if one.name != choosing.ANSWER]
+        score = Score(context=jobs.choose(specs, words), choices=(*(one.name for one in asked), jobs.ASK))
+        shares = tempered([one.probability for one in (await engine.score(score)).choices], temperature)
+        found += _open("development", asked, near, dict(zip(score.choices, shares, strict=True)), meant)
+    for maker in (calls.choose_seen, calls.choose_unseen, calls.choose_builtin):
+        given = examples(maker, split="validation", count=cases, seed=1)
+        for said in await ask(engine, given, similar=similar):
+            likely = dict(zip(said.example.choices, tempered(said.shares, temperature), strict=True))
+            found += _open(maker.__name__, said.scored, said.near, likely, said.example.answer)
+    await engine.close()
+    return found
+
+
+def _open(
+    group: str,
+    asked: Sequence[choosing.Scored],
+    near: Mapping[str, float] | None,
+    shares: Mapping[str, float],
+    meant: str,
+) -> list[_Open]:
+    made = joining.rows(asked, near, shares)
+    if meant not in made:
+        return []
+    kind = f"{group}, {'none or ask' if meant in (jobs.ANSWER, jobs.ASK) else 'a tool'}"
+    return [_Open(kind, np.array(list(made.values())), list(made).index(meant))]
+
+
+def _fit_joined(cases: Sequence[_Open]) -> dict[str, list[float]]:
+    """What each column weighs, with meanings and without, and how often that is right on cases left out."""
+    found: dict[str, list[float]] = {}
+    for key, kept in (("joined", [0, 1, 2, 3, 4]), ("joined_without_meaning", [0, 2, 3, 4])):
+        mine = [case.rows[:, kept] for case in cases]
+        right = [case.right for case in cases]
+        scores: list[Floats] = [np.zeros(0)] * len(cases)
+        for fold in range(5):
+            rest = [place for place in range(len(cases)) if place % 5 != fold]
+            weights = fit([mine[place] for place in rest], [right[place] for place in rest], l2=1e-5, steps=1500)
+            for place in range(fold, len(cases), 5):
+                scores[place] = mine[place] @ weights
+        print(key)
+        for group in dict.fromkeys(case.group for case in cases):
+            places = [place for place, case in enumerate(cases) if case.group == group]
+            alone = [cases[place].rows[:, 2] for place in places]
+            print(f"  {group}: {_told([scores[place] for place in places], [right[place] for place in places])}"
+                  f"; microcode alone {_told(alone, [right[place] for place in places])}")  # fmt: skip
+        weights = np.zeros(len(joining.COLUMNS))
+        weights[kept] = fit(mine, right, l2=1e-5, steps=1500)
+        found[key] = [round(float(weight), 3) for weight in weights]
+    return found
 
 
 def main() -> None:
     """Fit, show, and write with `--write`."""
     parser = argparse.ArgumentParser(prog="python -m bench.choosing", description=__doc__)
     parser.add_argument("--write", action="store_true", help="keep the weights")
-    parser.add_argument("--model", action="store_true", help="also show what the embedded model's choice is worth")
+    parser.add_argument(
+        "--model", action="store_true", help="show what the choices of the model without microcode weigh"
+    )
+    parser.add_argument(
+        "--joined", type=int, default=0, metavar="CASES", help="fit what microcode's choices weigh, too"
+    )
     parser.add_argument("--l2", type=float, default=0.002)
     options = parser.parse_args()
     columns, rows, right, names = table()
@@ -171,8 +268,13 @@ def main() -> None:
     print(found)
     if options.model:
         print(asyncio.run(_model_weight(unseen, names, right)))
+    data = {"version": 1, "requests": len(rows), "held_out": round(hits / len(rows), 3), "weights": found}
+    kept = json.loads(WEIGHTS.read_text(encoding="utf-8"))
+    data |= {key: kept[key] for key in ("joined", "joined_without_meaning")}
+    if options.joined:
+        data |= _fit_joined(asyncio.run(_open_ones(unseen, names, right, options.joined)))
+        print({key: data[key] for key in ("joined", "joined_without_meaning")})
     if options.write:
-        data = {"version": 1, "requests": len(rows), "held_out": round(hits / len(rows), 3), "weights": found}
         WEIGHTS.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 

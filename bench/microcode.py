@@ -18,6 +18,7 @@ from llmos.engine.gguf import read_header
 from llmos.engine.llama import LlamaEngine, LlamaOptions
 from llmos.engine.store import microcode
 from llmos.learn import figures
+from llmos.memory.embedding.meanings import Meanings
 
 VARIABLE = "LLMOS_EVAL_DATA"
 LIMIT = 200
@@ -62,6 +63,7 @@ def _measured(path: Path) -> tuple[figures.Row, ...]:
                 count=LIMIT,
                 squad=squad,
                 temperatures=notes.temperatures if notes else None,
+                similar=Meanings(),
             )
             return found.rows
         finally:

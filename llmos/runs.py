@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from llmos.config import MemoryOptions, NamedEngine, RunsOptions, data_dir
 from llmos.engine.named import Engines
-from llmos.errors import Denied, LlmosError, NoSuchProcess, StorageError
+from llmos.errors import Denied, NoSuchProcess, StorageError
 from llmos.events import KernelEvent, Notice, ProcessChanged, Token, Usage
 from llmos.kernel import control, paging_hot, pruning
 from llmos.kernel.calls import Observed
@@ -32,6 +32,7 @@ from llmos.kernel.process import Child
 from llmos.kernel.protocols import Approver, Device, Engine, Policy, Store, Vault
 from llmos.kernel.pruning import Pruning
 from llmos.kernel.system import Listener, System, Task, no_engine
+from llmos.memory.embedding.meanings import Meanings
 from llmos.memory.memory import Memory
 from llmos.messages import Sampling
 from llmos.portal import Portal
@@ -213,11 +214,12 @@ class Runs:
             policy=parts.policy or _policy(),
             folder=self.folder / "runs",
             hot=self.folder / paging_hot.FOLDER,
-            agents={**agents_here(self._say), **parts.agents},
+            agents={**agents_here(), **parts.agents},
             tools={**_tools(parts.tools), **_given_by(parts.agents.values())},
             approver=parts.approver,
             store=parts.store or self._memory,
             vault=vault,
+            similar=Meanings(self._say),
             sampling=sampling,
             max_tokens=max_tokens,
             owner=self._presence.owner,
@@ -425,18 +427,16 @@ def _policy() -> Policy:
     return DefaultPolicy()
 
 
-def agents_here(notify: Callable[[str], None] | None = None) -> dict[str, AgentCode]:
+def agents_here() -> dict[str, AgentCode]:
     """The agents that can be started by name: those that come with llmos, the user's, and this folder's approved ones.
-
-    Args:
-        notify: Told, in a sentence for people, what takes long when one of them works.
 
     Raises:
         StorageError: The list of approvals is damaged.
     """
+    from llmos.agents import built_in
     from llmos.agents.markdown import load
 
-    own = built_in_agents(notify)
+    own = built_in()
     return {**own, **{name: one.agent for name, one in load(own).agents.items()}}
 
 
@@ -448,44 +448,6 @@ def _given_by(agents: Iterable[AgentCode]) -> dict[str, Device]:
 
 def _revealed(vault: Vault, text: str, url: str) -> str:
     return str(vault.resolve("engine", {"url": url, "key": text})["key"])
-
-
-def built_in_agents(notify: Callable[[str], None] | None = None) -> Mapping[str, AgentCode]:
-    """The agents that come with llmos, by name.
-
-    Args:
-        notify: As for `agents_here`.
-    """
-    from llmos.agents import built_in
-    from llmos.agents.router import Router
-
-    return {**built_in(), "router": Router(similar=_Meanings(notify))}
-
-
-class _Meanings:
-    """How near in meaning texts are to a request, by the embedding model that comes with llmos, once it is needed."""
-
-    def __init__(self, notify: Callable[[str], None] | None) -> None:
-        self._notify = notify
-        self._known: dict[str, Any] = {}  # vectors by text
-        self._embed: Callable[[list[str]], Any] | None = None
-
-    async def __call__(self, request: str, texts: Sequence[str], /) -> list[float] | None:
-        """Cosines, -1 to 1; None where there is no embedding model."""
-        try:
-            return await asyncio.to_thread(self._similar, request, texts)
-        except (LlmosError, ImportError, OSError):
-            return None
-
-    def _similar(self, request: str, texts: Sequence[str]) -> list[float]:
-        if self._embed is None:
-            from llmos.memory.embedding import open_embedder
-
-            self._embed = open_embedder(notify=self._notify).embed
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        self._known |= dict(zip(new, self._embed(new), strict=True)) if new else {}
-        asked = self._embed([request])[0]
-        return [float(self._known[text] @ asked) for text in texts]
 
 
 def _tools(tools: Iterable[Device] | None) -> dict[str, Device]:

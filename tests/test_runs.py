@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from llmos import Kernel
-from llmos.agents.router import Router
 from llmos.boot import Kernel as BootKernel
 from llmos.config import Settings
 from llmos.engine.scripted import ScriptedEngine
@@ -53,7 +52,7 @@ async def test_a_run_tells_what_happens_in_it() -> None:
         assert running.usage.generated_tokens > 0
 
 
-@pytest.mark.parametrize("who", ["router", "memory"])
+@pytest.mark.parametrize("who", ["tools", "memory"])
 async def test_that_the_embedding_model_is_prepared_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
 ) -> None:
@@ -62,11 +61,8 @@ async def test_that_the_embedding_model_is_prepared_is_told(
         return WordEmbedder()
 
     async def ask(process: Process) -> bool:
-        if who == "router":
-            router = process.system.agents["router"]
-            assert isinstance(router, Router)
-            assert router.similar is not None
-            return bool(await router.similar("sail a boat", ["boats", "soup"]))
+        if who == "tools":
+            return await process.compare("sail a boat", {"boats": ["boats"], "soup": ["soup"]}) is not None
         store = process.system.store
         assert isinstance(store, Memory)
         store.store.add([NewItem(tenant="me", kind="passage", text="The boat is new.", label="files")])

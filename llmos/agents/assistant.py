@@ -18,6 +18,7 @@ from llmos.agents import answering, answers, filling, handing, jobs, microcode
 from llmos.agents.asking import few_shot, logs_of, shares_of
 from llmos.agents.citing import SOURCES, uncited
 from llmos.agents.grounding import Candidate, Grounded, Request
+from llmos.agents.joining import joined, sayings
 from llmos.agents.prompts import prompts
 from llmos.agents.records import Earlier, chosen
 from llmos.agents.shortlist import ANSWER, Scored, examples_of, probabilities, roles_of, shortlist, weights
@@ -47,12 +48,8 @@ CLOSE = 1.0
 VERY_SURE = 0.99
 """Above this microcode is not asked."""
 
-MICROCODE = 1.0
-"""What its log-probabilities weigh against the words' scores, which are natural logarithms, too."""
-
 UNCLEAR = 0.5
-"""From this share of `jobs.ASK` on what is missing is asked for rather than looked for in the words, unless microcode
-has a share of its own."""
+"""From this share of `jobs.ASK` on what is missing is asked for rather than looked for in the words."""
 
 MAX_ANSWER = 256
 MAX_TEXT = 400
@@ -209,12 +206,15 @@ class _Work:
         return best
 
     async def _ask_microcode(self, code: Microcode, step: Request, choices: Sequence[Scored]) -> list[Scored]:
-        """The likeliest choices by the words, with what microcode says of them."""
-        near = nearest_to_microcode(choices)
+        """The likeliest choices by words and meaning, with what microcode says of them, as shares."""
+        meant = await self.process.compare(step.words, {name: sayings_of(one) for name, one in self.devices.items()})
+        near = nearest_to_microcode(choices, meant)
         specs = [self.devices[one.name].spec for one in near if one.name != ANSWER]
         said = await microcode.choose(self.process, code, specs, step.words, self.done)
-        self.unclear = said[jobs.ASK] >= code.thresholds.get("ask", UNCLEAR)
-        return _weighed(near, logs_of([said[one.name] for one in near]), MICROCODE)
+        shares = joined(near, meant, said)
+        self.unclear = shares[jobs.ASK] >= UNCLEAR
+        logs = logs_of([shares[one.name] for one in near])
+        return _weighed([replace(one, score=0.0) for one in near], logs, 1.0)
 
     def _changes(self, tool: str) -> bool:
         return self.devices[tool].traits.effect not in ("pure", "reads")
@@ -458,10 +458,24 @@ def nearest(choices: Sequence[Scored], shares: Sequence[float]) -> list[Scored]:
     )
 
 
-def nearest_to_microcode(choices: Sequence[Scored]) -> list[Scored]:
-    """The choices that microcode is asked about: the best ones, as many as it was trained on, and `ANSWER` last."""
-    tools = [one for one in choices if one.name != ANSWER][: microcode.MOST_TOOLS]
+def nearest_to_microcode(choices: Sequence[Scored], meant: Mapping[str, float] | None = None) -> list[Scored]:
+    """The choices that microcode is asked about: the best ones by words and by meaning in turn, as many as it was
+    trained on, and `ANSWER` last.
+
+    Args:
+        choices: Best first by words.
+        meant: How near in meaning each tool is.
+    """
+    by_words = [one for one in choices if one.name != ANSWER]
+    by_meaning = sorted(by_words, key=lambda one: -meant.get(one.name, -1.0)) if meant else by_words
+    turns = [one for pair in zip(by_words, by_meaning, strict=True) for one in pair]
+    tools = list({one.name: one for one in turns}.values())[: microcode.MOST_TOOLS]
     return [*tools, *(one for one in choices if one.name == ANSWER)]
+
+
+def sayings_of(device: Device) -> tuple[str, ...]:
+    """What a request is compared with to see whether it means a tool."""
+    return sayings(device.spec.name, device.spec.description, [request for request, _ in examples_of(device)])
 
 
 def choosing_context(devices: Sequence[Device]) -> Context:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from llmos.agents import allowed, jobs
+from llmos.agents import allowed, jobs, reading
 from llmos.agents.calibration import tempered
 from llmos.agents.jobs import Done, Job
 from llmos.kernel.branch import Branch
@@ -107,14 +107,17 @@ async def extract(process: Branch, code: Microcode, fields: Mapping[str, Any], t
 
 
 async def read(process: Branch, code: Microcode, passages: Sequence[str], question: str) -> Found | None:
-    """The answer to a question out of passages; None where no words of them can be one."""
-    form, bound = jobs.read(passages, question), allowed.answer(passages)
+    """The answer to a question out of the passages that are most about it; None where no words of them can be one."""
+    near = await process.compare(question, reading.parts(passages))
+    shown = reading.nearest(question, passages, near)
+    texts = [passages[index] for index in shown]
+    form, bound = jobs.read(texts, question), allowed.answer(texts)
     said = (await process.aside(form).think(constraint=bound, sampling=GREEDY, max_tokens=_TOKENS)).text.strip()
     text, _, number = said.rpartition(" [")
     if not text.strip() or not number.rstrip("]").isdigit():
         return None
     shares = await _shares(process, code, "read", form, (said, jobs.NOT_FOUND))
-    return Found(text.strip(), int(number.rstrip("]")) - 1, shares[jobs.NOT_FOUND])
+    return Found(text.strip(), shown[int(number.rstrip("]")) - 1], shares[jobs.NOT_FOUND])
 
 
 async def _shares(process: Branch, code: Microcode, job: Job, form: Context, names: Sequence[str]) -> dict[str, float]:

@@ -6,7 +6,7 @@ that does not settle it. Documentation: docs/routing.md.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -24,9 +24,6 @@ from llmos.errors import BadArguments, BudgetExceeded, NobodyThere
 from llmos.events import Notice
 from llmos.kernel.process import Process
 from llmos.messages import Context
-
-Similar = Callable[[str, Sequence[str]], Awaitable[Sequence[float] | None]]
-"""How near in meaning each of some texts is to a request, -1 to 1; None where nobody can tell."""
 
 SURE = 0.85
 """From this share on the model is not asked who is to do a task."""
@@ -92,7 +89,6 @@ async def route(
     candidates: Sequence[Way] | Mapping[str, str],
     *,
     ask: bool = False,
-    similar: Similar | None = None,
 ) -> Route:
     """Decide who is to do a task. Journaled: a resumed run has the same route.
 
@@ -101,7 +97,6 @@ async def route(
         task: In the user's words. What is quoted in it, or stands below it, decides nothing.
         candidates: Ways, or agents by name with what each is for. Tools among them must be the process's.
         ask: Put it to the user where it is not sure; otherwise, and where nobody is there, the manager takes it.
-        similar: Compares meanings, for when there are many candidates.
 
     Raises:
         BadArguments: There is no candidate, or a tool that the process does not have.
@@ -114,7 +109,7 @@ async def route(
     if len(choices) == 1:
         only = choices[0]
         return _entered(process, Route(only.name, only.kind, {only.title: 1.0}, 1.0, "there is nobody else", "only"))
-    meanings = await _meanings(process, task, choices, similar)
+    meanings = await _meanings(process, task, choices)
     found = weigh(task, choices, devices, meanings)
     by: Literal["words", "model"] = "words"
     if decide(found[0].share, _THRESHOLDS) != "accept" and len(found) > 1:
@@ -156,27 +151,13 @@ def _entered(process: Process, found: Route) -> Route:
 # -- by meaning
 
 
-async def _meanings(
-    process: Process, task: str, choices: Sequence[Way], similar: Similar | None
-) -> dict[str, float] | None:
+async def _meanings(process: Process, task: str, choices: Sequence[Way]) -> dict[str, float] | None:
     """How near in meaning each way but the tools is; None where they are few, or nobody can tell."""
     others = [way for way in choices if way.kind != "tool"]
-    if similar is None or len(others) <= MANY:
+    if len(others) <= MANY:
         return None
-    texts = [(way.title, text) for way in others for text in (way.description or way.name, *way.examples[:_TEXTS])]
-
-    async def work(_: int) -> list[float] | None:
-        found = await similar(own_words(task), [text for _, text in texts])
-        return None if found is None else [float(one) for one in found]
-
-    names = [way.title for way in others]
-    values: list[float] | None = await process.call("route", f"compare {len(names)} by meaning", [task, names], work)
-    if values is None:
-        return None
-    best: dict[str, float] = {}
-    for (title, _), value in zip(texts, values, strict=True):
-        best[title] = max(best.get(title, -1.0), value)
-    return best
+    texts = {way.title: (way.description or way.name, *way.examples[:_TEXTS]) for way in others}
+    return await process.compare(own_words(task), texts)
 
 
 # -- the model
@@ -299,15 +280,8 @@ def _reason(feature: str, value: float) -> str:
 # -- the agent
 
 
-@dataclass(frozen=True, slots=True)
 class Router:
-    """An agent that has the right one do the task.
-
-    Attributes:
-        similar: Compares meanings, for when there are many agents.
-    """
-
-    similar: Similar | None = None
+    """An agent that has the right one do the task."""
 
     @property
     def description(self) -> str:
@@ -324,7 +298,7 @@ class Router:
         Raises:
             LlmosError: That of the one who did it.
         """
-        found = await route(process, task, ways(process), ask=True, similar=self.similar)
+        found = await route(process, task, ways(process), ask=True)
         if found.kind == "retrieve":
             cited = await answer(process, task)
             if cited is not None:
@@ -341,8 +315,7 @@ router = Router()
 
 async def routed(process: Process, task: str) -> dict[str, Any]:
     """Only say who would do a task; nobody is asked, and nothing is done."""
-    similar: Similar | None = getattr(process.system.agents.get("router"), "similar", None)
-    return asdict(await route(process, task, ways(process), similar=similar))
+    return asdict(await route(process, task, ways(process)))
 
 
 async def _hand_over(process: Process, found: Route, task: str) -> Any:  # noqa: ANN401

@@ -28,9 +28,9 @@ from llmos.errors import (
     Unfinished,
 )
 from llmos.events import CallEnded, CallStarted, Usage
-from llmos.kernel import gate, paging, thinking
+from llmos.kernel import gate, paging, remembering, thinking
 from llmos.kernel.budget import TICK, Meter
-from llmos.kernel.calls import Observed, Provenance, Result
+from llmos.kernel.calls import Provenance, Result
 from llmos.kernel.entry import Entry, Failure, Thought
 from llmos.kernel.journal import Kind, Record, canonical
 from llmos.kernel.protocols import Device, Engine, Memo
@@ -224,26 +224,17 @@ class Branch:
 
     async def recall(self, query: str, *, limit: int = 5) -> tuple[Memo, ...]:
         """What memory has on a query, best first."""
-
-        async def work(_: int) -> list[dict[str, Any]]:
-            found = await self.system.store.recall(query, limit=limit)
-            return [
-                {"text": memo.text, "label": memo.label, "source": memo.source, "score": memo.score} for memo in found
-            ]
-
-        rows = await self.call("recall", query, {"query": query, "limit": limit}, work)
-        memos = tuple(Memo(row["text"], row["label"], row["source"], row["score"]) for row in rows)
-        self.entry.seen.extend(Observed("recall", {"query": query}, memo.text, memo.label) for memo in memos)
-        return memos
+        return await remembering.recall(self, query, limit)
 
     async def remember(self, text: str, *, source: str = "") -> None:
         """Keep a text in memory, with the label of everything that this context has seen."""
-        label = self.entry.label
+        await remembering.remember(self, text, source)
 
-        async def work(number: int) -> None:
-            await self.system.store.remember(text, label=label, source=source, key=self.key(number))
-
-        await self.call("remember", text, {"text": text, "source": source}, work)
+    async def compare(self, words: str, texts: Mapping[str, Sequence[str]]) -> dict[str, float] | None:
+        """How near in meaning the nearest text of each name is to some words: cosines, -1 to 1; None where nobody can
+        tell.
+        """
+        return await remembering.compare(self, words, texts)
 
     async def ask(self, question: str) -> str:
         """Put a question to the user.

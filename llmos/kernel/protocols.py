@@ -65,6 +65,10 @@ class Engine(Protocol):
         ...
 
 
+Similar = Callable[[str, Mapping[str, Sequence[str]]], Awaitable[Mapping[str, float] | None]]
+"""How near in meaning the nearest text of each name is to some words: cosines, -1 to 1; None where nobody can tell."""
+
+
 def _no_secret(handle: str, host: str) -> str:
     raise Denied(f"{handle} can't be looked up here: there is no vault.")
 

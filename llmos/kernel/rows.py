@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 Kind = Literal[
     "think", "act", "recall", "remember", "spawn", "wait", "send", "receive", "ask", "sleep", "checkpoint", "now",
-    "random", "race", "first", "fork", "verify", "route", "end",
+    "random", "race", "first", "fork", "verify", "compare", "route", "end",
 ]  # fmt: skip
 RunState = Literal["running", "done", "failed", "killed"]
 

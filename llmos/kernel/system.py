@@ -27,7 +27,7 @@ from llmos.kernel.entry import AgentCode, Entry, Profile, State
 from llmos.kernel.journal import Journal, Letter, RunState, canonical
 from llmos.kernel.limits import Limit
 from llmos.kernel.process import Child, Process
-from llmos.kernel.protocols import Approver, Device, Engine, Memo, Policy, Store, Vault
+from llmos.kernel.protocols import Approver, Device, Engine, Memo, Policy, Similar, Store, Vault
 from llmos.kernel.task import Task as Task
 from llmos.messages import Context, Sampling, new_id
 from llmos.wire import ErrorData
@@ -128,6 +128,7 @@ class System:
         tools: By name.
         folder: Where runs keep their files.
         hot: Where KV states of pinned pages are kept; None keeps none.
+        similar: Compares meanings; None where nobody can.
         owner: What this kernel is called in the journal.
         sampling, max_tokens: How thinks choose tokens, and how many at most (None: the budget's), unless a run or a
             think says otherwise. A run keeps what it began with.
@@ -149,6 +150,7 @@ class System:
         approver: Approver | None = None,
         store: Store | None = None,
         vault: Vault | None = None,
+        similar: Similar | None = None,
         sampling: Sampling | None = None,
         max_tokens: int | None = None,
         owner: str = "",
@@ -161,6 +163,7 @@ class System:
         self.approver: Approver = approver or Nobody()
         self.store: Store = store or Scratch()
         self.vault: Vault = vault or NoSecrets()
+        self.similar = similar
         self.sampling, self.max_tokens = sampling or Sampling(), max_tokens
         self.owner, self.clock, self.random = owner or new_id(), clock, random
         self.grants = Grants(journal, clock)

@@ -16,19 +16,23 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from llmos.agents import jobs
+from llmos.agents import allowed, jobs, reading
+from llmos.agents.grounding import Request
 from llmos.agents.jobs import Job
+from llmos.agents.joining import sayings
+from llmos.agents.shortlist import Scored, shortlist
 from llmos.events import Finished
+from llmos.kernel.calls import Traits
 from llmos.learn.data.example import Example, SheetMaker, Split
-from llmos.messages import GREEDY, Generate, Score
+from llmos.messages import GREEDY, Generate, Score, ToolSpec
 
 if TYPE_CHECKING:
-    from llmos.kernel.protocols import Engine
+    from llmos.kernel.protocols import Device, Engine, Similar
 
 AT_ONCE = 16
 MAX_TOKENS = 240
@@ -44,12 +48,15 @@ class Said:
         shares: Of all choices, in their order; for answers out of passages those of the answer and of there being none;
             otherwise one, the mean probability of the tokens.
         right: It is what was wanted; a program, that it prints what the wanted one does.
+        scored, near: Of a choice among tools, what words and meanings say of it (`llmos.agents.joining`).
     """
 
     example: Example
     text: str
     shares: tuple[float, ...]
     right: bool
+    scored: tuple[Scored, ...] = ()
+    near: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +106,17 @@ def digest(example: Example) -> str:
 
 
 async def ask(
-    engine: Engine, given: Iterable[Example], *, adapter: str = "", tell: Callable[[int], None] = lambda _: None
+    engine: Engine,
+    given: Iterable[Example],
+    *,
+    adapter: str = "",
+    similar: Similar | None = None,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> list[Said]:
     """What a model says to examples.
 
     Args:
+        similar: Compares meanings, for choices among tools.
         tell: Called with the number of answers so far.
 
     Raises:
@@ -114,8 +127,13 @@ async def ask(
     async def one(example: Example) -> Said:
         nonlocal done
         async with gate:
-            ask_one = _choose if example.choices else _JOBS.get(example.job, _write)
-            said = await ask_one(engine, example, adapter)
+            if example.passages and similar is not None:
+                said = await _read_nearest(engine, example, adapter, similar)
+            else:
+                ask_one = _choose if example.choices else _JOBS.get(example.job, _write)
+                said = await ask_one(engine, example, adapter)
+            if example.tools:
+                said = await _with_helpers(said, similar)
         done += 1
         tell(done)
         return said
@@ -132,6 +150,24 @@ async def _choose(engine: Engine, example: Example, adapter: str) -> Said:
     return Said(example, text, tuple(one.probability for one in scores.choices), right)
 
 
+async def _with_helpers(said: Said, similar: Similar | None) -> Said:
+    """What words and meanings say of the tools, of which nothing is known but what they say of themselves."""
+    example = said.example
+    devices = {tool.name: _Shown(tool) for tool in example.tools}
+    scored = shortlist(cast("Mapping[str, Device]", devices), Request(example.request))
+    texts = {tool.name: sayings(tool.name, tool.description) for tool in example.tools}
+    near = None if similar is None else await similar(example.request, texts)
+    return replace(said, scored=tuple(scored), near=near)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A tool that is not there."""
+
+    spec: ToolSpec
+    traits: Traits = Traits(effect="reads")  # noqa: RUF009  # frozen
+
+
 async def _write(engine: Engine, example: Example, adapter: str) -> Said:
     text, likelihood = await _generated(engine, example, adapter)
     right = _same(text, example.answer)
@@ -146,6 +182,18 @@ async def _read(engine: Engine, example: Example, adapter: str) -> Said:
     shares = tuple(one.probability for one in (await engine.score(request)).choices)
     said = text if shares[0] >= shares[1] else jobs.NOT_FOUND
     return Said(example, text, shares, said == example.answer)
+
+
+async def _read_nearest(engine: Engine, example: Example, adapter: str, similar: Similar) -> Said:
+    """The same with only those passages in view that are most about the question."""
+    near = await similar(example.request, reading.parts(example.passages))
+    shown = reading.nearest(example.request, example.passages, near)
+    texts = [example.passages[index] for index in shown]
+    context, within = jobs.read(texts, example.request), allowed.answer(texts)
+    said = await _read(engine, replace(example, context=context, within=within), adapter)
+    answer, number = split_answer(said.text)
+    text = jobs.found(answer, shown[number - 1] + 1) if number else said.text
+    return replace(said, example=example, text=text, right=said.right and text == example.answer)
 
 
 async def _program(engine: Engine, example: Example, adapter: str) -> Said:

@@ -10,18 +10,19 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 from llmos.agents.calibration import Sample, ece, fit_temperature, tempered
 from llmos.agents.jobs import ANSWER, ASK, NOT_FOUND, Job
+from llmos.agents.joining import joined
 from llmos.learn.data.example import Example, Sheet, SheetMaker, Split
 from llmos.learn.evaluate import Figure, Said, ask, examples, f1, split_answer
 
 if TYPE_CHECKING:
-    from llmos.kernel.protocols import Engine
+    from llmos.kernel.protocols import Engine, Similar
 
 REFUSED = 0.05
 """So many of the requests that a tool fits may be refused, and of the questions that it does not know answered."""
@@ -125,6 +126,7 @@ async def measure(
     jobs: Sequence[str] = (),
     squad: Path | None = None,
     temperatures: Mapping[str, float] | None = None,
+    similar: Similar | None = None,
     tell: Callable[[str, float], None] = lambda name, share: None,
 ) -> Measured:
     """Measure a model.
@@ -133,7 +135,8 @@ async def measure(
         count: Cases of each row.
         jobs: Only these.
         squad: The development file of SQuAD 2.0, for the rows on real prose; they are left out without it.
-        temperatures: Of its microcode, for the calibration error.
+        temperatures: Of its microcode, for what its confidences are compared with and joined to.
+        similar: Compares meanings, for choices among tools.
         tell: Called with what is measured, and the share of all that is done.
 
     Raises:
@@ -144,20 +147,21 @@ async def measure(
     rows: list[Row] = []
     by_job: dict[Job, list[Said]] = {}
     chosen: list[Said] = []
+    known = temperatures or {}
     for number, one in enumerate(sets):
         given = _examples(one, count * one.times, split, seed, squad)
 
         def told(done: int, one: _Set = one, number: int = number, many: int = len(given)) -> None:
             tell(one.name, (number + done / many) / len(sets))
 
-        said = await ask(engine, given, tell=told)
-        rows += _reading(one.name, said) if one.job == "read" else _rows(one, said, chosen)
+        said = await ask(engine, given, similar=similar, tell=told)
+        rows += _reading(one.name, said) if one.job == "read" else _rows(one, said, chosen, known)
         for each in said:
             by_job.setdefault(each.example.job, []).append(each)
         if one.job == "choose" and one.others:
             chosen += said
-    known = temperatures or {}
-    sure = [(confidence(one, known.get(job, 1.0)), one.right) for job, said in by_job.items() for one in said]
+    every = [_decided(one, known) for said in by_job.values() for one in said]
+    sure = [(max(one.shares), one.right) for one in every]
     if sure:
         rows.append(Row(ECE, "all", (0.0,) * len(sure), lower=True, value=ece(sure)))
     return Measured(tuple(rows), by_job)
@@ -210,7 +214,9 @@ def _is_long(steps: Sequence[Example]) -> bool:
     return sum(step.job == "fill" for step in steps) > 1
 
 
-def _rows(one: _Set, said: Sequence[Said], chosen: Sequence[Said]) -> list[Row]:
+def _rows(one: _Set, said: Sequence[Said], chosen: Sequence[Said], known: Mapping[str, float]) -> list[Row]:
+    alone = tuple(float(each.right) for each in said)
+    said, chosen = [_decided(each, known) for each in said], [_decided(each, known) for each in chosen]
     right = tuple(float(each.right) for each in said)
     match one.name:
         case name if name.startswith("whole calls"):
@@ -225,10 +231,10 @@ def _rows(one: _Set, said: Sequence[Said], chosen: Sequence[Said]) -> list[Row]:
             name = f"{one.name}: recall at ≤ {REFUSED:.0%} false refusals"
             return [Row(name, one.job, _recall(_each(said, _refusal), _each(chosen, _refusal), REFUSED))]
         case "what it knows":
-            known = [each for each in said if each.example.answer == "yes"]
+            knowing = [each for each in said if each.example.answer == "yes"]
             others = [each for each in said if each.example.answer != "yes"]
             name = f"answers what it knows, at ≤ {REFUSED:.0%} of the rest"
-            return [Row(name, one.job, _recall(_each(known, _knows), _each(others, _knows), REFUSED))]
+            return [Row(name, one.job, _recall(_each(knowing, _knows), _each(others, _knows), REFUSED))]
         case "verdict":
             outcome = tuple(float(_outcome(each.text) == _outcome(each.example.answer)) for each in said)
             return [Row("verdict", one.job, outcome), Row("verdict with its reason", one.job, right)]
@@ -236,8 +242,24 @@ def _rows(one: _Set, said: Sequence[Said], chosen: Sequence[Said]) -> list[Row]:
             hard = tuple(float(each.right) for each in said if each.example.kind != "decide")
             more = [Row(f"{one.name}, other words", one.job, hard)] if hard else []
             return [Row(one.name, one.job, right), *more]
+        case name if said and said[0].scored:
+            return [Row(name, one.job, right), Row(f"{name}: microcode alone", one.job, alone)]
         case _:
             return [Row(one.name, one.job, right)]
+
+
+def _decided(said: Said, known: Mapping[str, float]) -> Said:
+    """An answer as the kernel takes it: its shares at the job's temperature, and a choice among tools joined with what
+    words and meanings say.
+    """
+    example = said.example
+    shares = tempered(said.shares, known.get(example.job, 1.0))
+    if not said.scored:
+        return replace(said, shares=shares)
+    found = joined(said.scored, said.near, dict(zip(example.choices, shares, strict=True)))
+    best = next(iter(found))
+    shares = tuple(found[name] for name in example.choices)
+    return replace(said, text=best, shares=shares, right=best == example.answer)
 
 
 def _each(said: Sequence[Said], share: Callable[[Said], float]) -> list[float]:
@@ -297,11 +319,6 @@ def _reading(name: str, said: Sequence[Said]) -> list[Row]:
 # -- confidences
 
 
-def confidence(said: Said, temperature: float) -> float:
-    """How sure a model is of what it said, at a temperature."""
-    return max(tempered(said.shares, temperature))
-
-
 def temperatures(said: Mapping[Job, Sequence[Said]]) -> dict[str, float]:
     """For each job, the temperature at which what was right is the likeliest."""
     return {job: round(fit_temperature([_sample(one) for one in answers[:_CASES]]), 3) for job, answers in said.items()}
@@ -315,8 +332,8 @@ def _sample(said: Said) -> Sample:
 
 
 def thresholds(said: Mapping[Job, Sequence[Said]], known: Mapping[str, float]) -> dict[str, float]:
-    """From which confidence on a question is answered from what the model knows, passages are said to lack an answer,
-    and what is missing is asked for: so that few are wrongly.
+    """From which confidence on a question is answered from what the model knows, and passages are said to lack an
+    answer: so that few are wrongly.
 
     Args:
         known: The temperatures.
@@ -330,7 +347,6 @@ def thresholds(said: Mapping[Job, Sequence[Said]], known: Mapping[str, float]) -
     bounds = {
         "know": _bound(shares("know", "yes"), REFUSED),
         "not found": _bound(shares("read", NOT_FOUND), ABSTAINED),
-        "ask": _bound(shares("choose", ASK), REFUSED),
     }
     return {name: math.ceil(bound * 1e4 + 1e-6) / 1e4 for name, bound in bounds.items() if bound > -math.inf}
 

@@ -9,13 +9,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmos.agents import approvals, markdown, skills
+from llmos.agents import approvals, built_in, markdown, skills
 from llmos.agents.card import AgentCard, card_of
 from llmos.agents.markdown import Declared, Found
 from llmos.agents.skills import Skill
 from llmos.config import write_atomically
 from llmos.errors import ConfigError, NoSuchProcess, StorageError
-from llmos.runs import built_in_agents
 from llmos.shell.confirming import confirmed
 from llmos.shell.text import columns, harmless
 
@@ -45,7 +44,7 @@ def find(name: str) -> AgentCode:
     Raises:
         NoSuchProcess: There is none, or it waits for approval.
     """
-    own = built_in_agents()
+    own = built_in()
     if name in own:
         return own[name]
     found = markdown.load(own)
@@ -66,7 +65,7 @@ def _missing(name: str, found: Found, own: Any) -> NoSuchProcess:  # noqa: ANN40
 
 def listing() -> list[dict[str, Any]]:
     """All agents, and where each comes from and stands."""
-    own = built_in_agents()
+    own = built_in()
     found = markdown.load(own)
     rows = [_row(card_of(name, code), "llmos", "ready") for name, code in sorted(own.items())]
     rows += [_row(one.agent.card, one.origin, "ready", one.path) for one in found.agents.values()]
@@ -96,7 +95,7 @@ def listing_text() -> str:
     if known.skills:
         lines = [(one.name, _brief(one.description) + _noted(one)) for one in known.skills.values()]
         parts.append(f"skills:\n{columns(lines)}")
-    notices = [*markdown.load(built_in_agents()).notices, *known.problems]
+    notices = [*markdown.load(built_in()).notices, *known.problems]
     return harmless("\n".join([*parts, *notices]))
 
 
@@ -123,7 +122,7 @@ def show_list(*, as_json: bool) -> None:
         {"name": one.name, "description": one.description, "from": one.origin, "approved": one.approved}
         for one in skills.load().skills.values()
     ]
-    problems = [*markdown.load(built_in_agents()).notices, *skills.load().problems]
+    problems = [*markdown.load(built_in()).notices, *skills.load().problems]
     _print_json({"agents": listing(), "skills": known, "problems": problems})
 
 
@@ -136,7 +135,7 @@ def show_one(name: str, *, as_json: bool) -> None:
     from llmos.runs import skill_tools
     from llmos.tools import load_tools
 
-    own = built_in_agents()
+    own = built_in()
     found = markdown.load(own)
     one = found.agents.get(name) or found.waiting.get(name)
     code = one.agent if one is not None else own.get(name)
@@ -184,7 +183,7 @@ def new(name: str, *, description: str, project: bool) -> int:
         ConfigError: The name can't be used, or is taken.
         StorageError: The file can't be written.
     """
-    own = built_in_agents()
+    own = built_in()
     found = markdown.load(own)
     if name in own or name in found.agents or name in found.waiting:
         raise ConfigError(f"There is an agent {name!r} already.", hint=f"`llmos agents show {name}`.")
@@ -218,7 +217,7 @@ def approve(name: str, *, yes: bool) -> int:
     Raises:
         NoSuchProcess: Nothing of this name waits.
     """
-    own = built_in_agents()
+    own = built_in()
     found = markdown.load(own)
     skill = skills.load().skills.get(name)
     if name in found.waiting:

@@ -76,6 +76,7 @@ def _found(name: str) -> Path:
 
 async def _measured(name: str, model: ModelFile, adapter: Path | None, exam: Exam) -> tuple[Row, ...]:
     from llmos.learn.figures import measure
+    from llmos.memory.embedding.meanings import Meanings
 
     notes = adapters.notes(adapter) if adapter is not None else None
     async with opened(model, adapter) as engine:
@@ -86,6 +87,7 @@ async def _measured(name: str, model: ModelFile, adapter: Path | None, exam: Exa
                 jobs=exam.jobs,
                 squad=exam.squad,
                 temperatures=notes.temperatures if notes else None,
+                similar=Meanings(),
                 tell=tell,
             )
     return found.rows

@@ -11,7 +11,7 @@ import pytest
 
 from llmos.agents import routing
 from llmos.agents.assistant import assistant, is_offered
-from llmos.agents.router import DEFAULT, Route, Router, Similar, meant_by, route, routed
+from llmos.agents.router import DEFAULT, Route, Router, meant_by, route, routed
 from llmos.agents.structure import clauses, own_words, structure
 from llmos.agents.ways import Way, agent, agents, answer, retrieve, ways
 from llmos.config import EngineOptions
@@ -23,7 +23,7 @@ from llmos.kernel.budget import Budget
 from llmos.kernel.journal import Journal
 from llmos.kernel.policy import DefaultPolicy
 from llmos.kernel.process import AgentCode, Process
-from llmos.kernel.protocols import Engine
+from llmos.kernel.protocols import Engine, Similar
 from llmos.kernel.system import System, Task
 from llmos.messages import Score
 from llmos.tools.registry import BUILT_IN, load_tools
@@ -56,11 +56,10 @@ class Office:
         candidates: Sequence[Way] | Mapping[str, str] | None = None,
         *,
         ask: bool = False,
-        similar: Similar | None = None,
     ) -> Route:
         async def code(process: Process, words: str) -> dict[str, Any]:
             known = ways(process) if candidates is None else candidates
-            return asdict(await route(process, words, known, ask=ask, similar=similar))
+            return asdict(await route(process, words, known, ask=ask))
 
         return Route.read(await self.system.start(Task(agent="test", arguments=(task,)), code=code).result())
 
@@ -76,7 +75,10 @@ async def offices(tmp_path: Path) -> AsyncIterator[MakeOffice]:
     made: list[Office] = []
 
     def make(
-        engine: Engine | None = None, person: Person | None = None, more: Mapping[str, AgentCode] | None = None
+        engine: Engine | None = None,
+        person: Person | None = None,
+        more: Mapping[str, AgentCode] | None = None,
+        similar: Similar | None = None,
     ) -> Office:
         chosen: Engine = engine or ScriptedEngine("I say something.")
         someone = person or Person()
@@ -92,6 +94,7 @@ async def offices(tmp_path: Path) -> AsyncIterator[MakeOffice]:
             tools=load_tools(BUILT_IN),
             policy=DefaultPolicy(),
             approver=someone,
+            similar=similar,
         )
         office = Office(system, someone, [])
         system.listen(lambda event: office.told.append(event.text) if isinstance(event, Notice) else None)
@@ -244,15 +247,15 @@ async def test_among_many_meanings_are_compared_once_and_a_resumed_run_does_not_
 ) -> None:
     asked: list[str] = []
 
-    async def similar(request: str, texts: Sequence[str]) -> list[float]:
+    async def similar(request: str, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
         asked.append(request)
-        return [1.0 if "repairs figs" in text else 0.0 for text in texts]
+        return {name: float(any("repairs figs" in text for text in several)) for name, several in texts.items()}
 
-    office = offices(ScriptedEngine("-"))
+    office = offices(ScriptedEngine("-"), similar=similar)
     everyone = two_hundred()
 
     async def code(process: Process, words: str) -> dict[str, Any]:
-        return asdict(await route(process, words, everyone, similar=similar))
+        return asdict(await route(process, words, everyone))
 
     child = office.system.start(Task(agent="test", arguments=("mend my fruit",)), code=code)
     first = Route.read(await child.result())
@@ -262,10 +265,10 @@ async def test_among_many_meanings_are_compared_once_and_a_resumed_run_does_not_
 
 
 async def test_without_an_embedding_model_words_alone_decide_among_many(offices: MakeOffice) -> None:
-    async def similar(request: str, texts: Sequence[str]) -> None:
+    async def similar(request: str, texts: Mapping[str, Sequence[str]]) -> None:
         return None
 
-    found = await offices(ScriptedEngine("-")).route("who weighs lamps", two_hundred(), similar=similar)
+    found = await offices(ScriptedEngine("-"), similar=similar).route("who weighs lamps", two_hundred())
     assert next(iter(found.shares)) == "weighs-lamps"
 
 

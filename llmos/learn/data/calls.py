@@ -170,14 +170,12 @@ def _choices(random: Random, split: Split, views: Callable[[], Sequence[Shown]])
     """A sheet over one of some views: the first one for which the split has enough to ask."""
     for _ in range(_TRIES):
         view = views()
-        specs = [one.spec for one in view]
-        names = (*(one.name for one in view), jobs.ANSWER, jobs.ASK)
         found: dict[str, Example] = {}
         count = random.randint(*_MANY)
         for _ in range(3 * count):
             if len(found) < count and (made := _choice(random, split, view)):
                 request, answer, kind = made
-                found.setdefault(request, Example("choose", jobs.choose(specs, request), answer, names, kind))
+                found.setdefault(request, _chosen(view, request, answer, kind))
         if len(found) >= _LEAST:
             return tuple(found.values())
     raise ConfigError(f"No tools of the split {split!r} have enough requests.", hint="Add requests to tools/*.toml.")
@@ -200,6 +198,12 @@ def _choice(random: Random, split: Split, view: Sequence[Shown]) -> tuple[str, s
         return None
     asked = one.kind.request(random, split, one)
     return asked.text, one.name, "near" if _is_near(one, view) else "tool"
+
+
+def _chosen(view: Sequence[Shown], request: str, answer: str, kind: str) -> Example:
+    specs = tuple(one.spec for one in view)
+    names = (*(one.name for one in view), jobs.ANSWER, jobs.ASK)
+    return Example("choose", jobs.choose(specs, request), answer, names, kind, request=request, tools=specs)
 
 
 def _is_near(one: Shown, view: Sequence[Shown]) -> bool:
@@ -250,8 +254,6 @@ def _fillable(random: Random, split: Split, pool: Sequence[ToolKind]) -> ToolKin
 
 
 def _whole(random: Random, split: Split, view: Sequence[Shown]) -> Sheet:
-    specs = [one.spec for one in view]
-    names = (*(one.name for one in view), jobs.ANSWER, jobs.ASK)
     found: list[Example] = []
     for one in view:
         templates = one.kind.templates(split, fill=True)
@@ -260,7 +262,7 @@ def _whole(random: Random, split: Split, view: Sequence[Shown]) -> Sheet:
         asked = one.kind.request(random, split, one, template=random.choice(templates))
         kind = "near" if _is_near(one, view) else "tool"
         found += [
-            Example("choose", jobs.choose(specs, asked.text), one.name, names, kind),
+            _chosen(view, asked.text, one.name, kind),
             replace(_filled(one, asked), kind=kind),
         ]
     return tuple(found)

@@ -12,7 +12,7 @@ from random import Random
 from typing import Literal, TypeVar
 
 from llmos.agents.jobs import Job
-from llmos.messages import Constraint, Context
+from llmos.messages import Constraint, Context, ToolSpec
 
 Split = Literal["train", "validation", "test"]
 
@@ -31,6 +31,8 @@ class Example:
         choices: All that it may say, where it chooses; `answer` is one of them.
         kind: What it is a case of, for tables of results: `seen`, `near`, `ask`, `not found` …
         within: What the kernel lets the model write (`llmos.agents.allowed`).
+        request: In the user's words, where words and meanings help.
+        tools, passages: What a tool is chosen from, and an answer read from.
     """
 
     job: Job
@@ -39,6 +41,9 @@ class Example:
     choices: tuple[str, ...] = ()
     kind: str = ""
     within: Constraint | None = None
+    request: str = ""
+    tools: tuple[ToolSpec, ...] = ()
+    passages: tuple[str, ...] = ()
 
 
 Sheet = Sequence[Example]

@@ -241,4 +241,7 @@ def _typed(random: Random, split: Split, question: str) -> str:
 
 
 def _example(texts: Sequence[str], question: str, answer: str, kind: str) -> Example:
-    return Example("read", jobs.read(texts, question), answer, kind=kind, within=allowed.answer(texts))
+    context, passages = jobs.read(texts, question), tuple(texts)
+    return Example(
+        "read", context, answer, kind=kind, within=allowed.answer(texts), request=question, passages=passages
+    )

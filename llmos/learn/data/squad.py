@@ -23,6 +23,7 @@ from llmos.agents import allowed, jobs
 from llmos.errors import StorageError
 from llmos.learn.data.example import Example, Sheet, SheetMaker, Split
 from llmos.learn.data.noise import noisy
+from llmos.messages import Constraint
 
 SHA256 = "e67e5969b6dc6c1642154740806b79263b77fc048c7c11ee60d534eb48ef81e8"
 """The one file that is taken: 646 paragraphs with 6,078 questions, in the order of chrischute/squad."""
@@ -167,8 +168,13 @@ def reading_sheet(random: Random, paragraphs: Sequence[Paragraph], *, typed: flo
     sheet: list[Example] = []
     for text, said, kind in asked:
         question = noisy(random, text) if random.random() < typed else text
-        sheet.append(Example("read", jobs.read(texts, question), said, kind=kind, within=within))
+        sheet.append(_read(texts, question, said, kind, within))
     return tuple(sheet)
+
+
+def _read(texts: Sequence[str], question: str, said: str, kind: str, within: Constraint) -> Example:
+    context, passages = jobs.read(texts, question), tuple(texts)
+    return Example("read", context, said, kind=kind, within=within, request=question, passages=passages)
 
 
 def _asked(random: Random, paragraphs: Sequence[Paragraph], shown: Sequence[_Shown]) -> list[tuple[str, str, str]]:
