@@ -48,6 +48,8 @@ WEIGHTS = ROOT / "llmos/agents/weights.json"
 MODEL = 0.4
 """What the model's log-probabilities weigh: chosen by `--model`, see docs/assistant.md."""
 
+_L2, _STEPS = 1e-5, 1500
+
 Floats = NDArray[np.float64]
 
 
@@ -152,11 +154,18 @@ def _told(scores: Sequence[Floats], right: Sequence[int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A request that microcode is asked about: its choices by `joining.COLUMNS`, and which one is right."""
+    """A request that microcode is asked about.
+
+    Attributes:
+        rows: Its tools by `joining.COLUMNS`: shape (tools, columns).
+        right: The place of the one that is meant; None where none is.
+        refusal: By `joining.REFUSAL`.
+    """
 
     group: str
     rows: Floats
-    right: int
+    right: int | None
+    refusal: Floats
 
 
 async def _open_ones(unseen: list[Floats], names: list[list[str]], right: list[int], cases: int) -> list[_Open]:
@@ -196,34 +205,58 @@ def _open(
     meant: str,
 ) -> list[_Open]:
     made = joining.rows(asked, near, shares)
-    if meant not in made:
+    if meant not in (*made, jobs.ANSWER, jobs.ASK):
         return []
-    kind = f"{group}, {'none or ask' if meant in (jobs.ANSWER, jobs.ASK) else 'a tool'}"
-    return [_Open(kind, np.array(list(made.values())), list(made).index(meant))]
+    right = list(made).index(meant) if meant in made else None
+    return [_Open(group, np.array(list(made.values())), right, np.array(joining.refusal(asked, shares)))]
 
 
-def _fit_joined(cases: Sequence[_Open]) -> dict[str, list[float]]:
-    """What each column weighs, with meanings and without, and how often that is right on cases left out."""
-    found: dict[str, list[float]] = {}
-    for key, kept in (("joined", [0, 1, 2, 3, 4]), ("joined_without_meaning", [0, 2, 3, 4])):
-        mine = [case.rows[:, kept] for case in cases]
-        right = [case.right for case in cases]
-        scores: list[Floats] = [np.zeros(0)] * len(cases)
-        for fold in range(5):
-            rest = [place for place in range(len(cases)) if place % 5 != fold]
-            weights = fit([mine[place] for place in rest], [right[place] for place in rest], l2=1e-5, steps=1500)
-            for place in range(fold, len(cases), 5):
-                scores[place] = mine[place] @ weights
+def _fit_joined(cases: Sequence[_Open]) -> dict[str, dict[str, list[float]]]:
+    """What everything weighs, with meanings and without, and how often that is right on cases left out."""
+    # calling none is a choice of two, whose other side is 0
+    refusals = [np.array([case.refusal, np.zeros(len(joining.REFUSAL))]) for case in cases]
+    refused = [int(case.right is not None) for case in cases]
+    unseen, refusal = _unseen(refusals, refused)
+    print("calling none")
+    _tell_groups(cases, unseen, refused, refusals)
+    meant = [case for case in cases if case.right is not None]
+    right = [case.right for case in meant if case.right is not None]
+    found: dict[str, dict[str, list[float]]] = {}
+    for key, columns in (("joined", [0, 1, 2]), ("joined_without_meaning", [0, 2])):
+        rows = [case.rows[:, columns] for case in meant]
+        unseen, weights = _unseen(rows, right)
         print(key)
-        for group in dict.fromkeys(case.group for case in cases):
-            places = [place for place, case in enumerate(cases) if case.group == group]
-            alone = [cases[place].rows[:, 2] for place in places]
-            print(f"  {group}: {_told([scores[place] for place in places], [right[place] for place in places])}"
-                  f"; microcode alone {_told(alone, [right[place] for place in places])}")  # fmt: skip
-        weights = np.zeros(len(joining.COLUMNS))
-        weights[kept] = fit(mine, right, l2=1e-5, steps=1500)
-        found[key] = [round(float(weight), 3) for weight in weights]
+        _tell_groups(meant, unseen, right, [case.rows[:, [2]] for case in meant])
+        tools = np.zeros(len(joining.COLUMNS))
+        tools[columns] = weights
+        found[key] = {"tools": _rounded(tools), "refusal": _rounded(refusal)}
     return found
+
+
+def _unseen(rows: Sequence[Floats], right: Sequence[int], folds: int = 5) -> tuple[list[Floats], Floats]:
+    """The scores of each case by weights that were fitted without it, and the weights fitted on all."""
+    scores: list[Floats] = [np.zeros(0)] * len(rows)
+    for fold in range(folds):
+        rest = [place for place in range(len(rows)) if place % folds != fold]
+        weights = fit([rows[place] for place in rest], [right[place] for place in rest], l2=_L2, steps=_STEPS)
+        for place in range(fold, len(rows), folds):
+            scores[place] = rows[place] @ weights
+    return scores, fit(list(rows), list(right), l2=_L2, steps=_STEPS)
+
+
+def _tell_groups(
+    cases: Sequence[_Open], scores: Sequence[Floats], right: Sequence[int], alone: Sequence[Floats]
+) -> None:
+    """How often each group is right, and by the model alone: the first of what is given."""
+    for group in dict.fromkeys(case.group for case in cases):
+        places = [place for place, case in enumerate(cases) if case.group == group]
+        told = _told([scores[place] for place in places], [right[place] for place in places])
+        by_model = _told([alone[place][:, 0] for place in places], [right[place] for place in places])
+        print(f"  {group}: {told}; microcode alone {by_model}")
+
+
+def _rounded(weights: Floats) -> list[float]:
+    return [round(float(weight), 3) for weight in weights]
 
 
 def main() -> None:

@@ -213,8 +213,11 @@ class _Work:
         said = await microcode.choose(self.process, code, specs, step.words, self.done)
         shares = joined(near, meant, said)
         self.unclear = shares[jobs.ASK] >= UNCLEAR
+        if self.unclear:  # a tool is meant, and what it needs is asked for
+            near = [one for one in near if one.name != ANSWER]
         logs = logs_of([shares[one.name] for one in near])
-        return _weighed([replace(one, score=0.0) for one in near], logs, 1.0)
+        scored = [replace(one, score=log) for one, log in zip(near, logs, strict=True)]
+        return sorted(scored, key=lambda one: list(shares).index(one.name))
 
     def _changes(self, tool: str) -> bool:
         return self.devices[tool].traits.effect not in ("pure", "reads")

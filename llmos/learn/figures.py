@@ -364,6 +364,7 @@ async def calibrated(
     *,
     count: int = COUNT,
     squad: Path | None = None,
+    similar: Similar | None = None,
     tell: Callable[[str, float], None] = lambda name, share: None,
 ) -> Confidences:
     """The confidences of a model's answers, fitted on validation examples; see `measure`.
@@ -372,7 +373,7 @@ async def calibrated(
         EngineError: The engine failed.
         StorageError: `squad` can't be read.
     """
-    said = (await measure(engine, count=count, split="validation", squad=squad, tell=tell)).said
+    said = (await measure(engine, count=count, split="validation", squad=squad, similar=similar, tell=tell)).said
     known = temperatures(said)
     return Confidences(known, thresholds(said, known))
 

@@ -258,12 +258,15 @@ def _calibrated(folder: Path, model: ModelFile, lesson: Lesson, adapter: Path) -
     import asyncio
 
     from llmos.learn.figures import Confidences, calibrated
+    from llmos.memory.embedding.meanings import Meanings
     from llmos.shell.learning_figures import opened, steps
 
     async def fit() -> Confidences:
         async with opened(model, adapter) as engine:
             with steps("fitting confidences") as tell:
-                return await calibrated(engine, count=lesson.calibrate, squad=lesson.squad, tell=tell)
+                return await calibrated(
+                    engine, count=lesson.calibrate, squad=lesson.squad, similar=Meanings(), tell=tell
+                )
 
     found = asyncio.run(fit())
     return converted(folder, model, lesson.recipe, temperatures=found.temperatures, thresholds=found.thresholds)
