@@ -51,6 +51,9 @@ VERY_SURE = 0.99
 UNCLEAR = 0.5
 """From this share of `jobs.ASK` on what is missing is asked for rather than looked for in the words."""
 
+DEED = 0.6
+"""From this share of `act` on a request for which there is no tool is declined."""
+
 MAX_ANSWER = 256
 MAX_TEXT = 400
 _CHAT = Sampling(temperature=0.0, repeat_penalty=1.1, seed=0)
@@ -177,7 +180,8 @@ class _Work:
         tool = choices[0].name != ANSWER
         # sure by the score, or because it takes what the words name: a file, an address, a date, a sum
         sure = probabilities(choices)[0] >= SURE or choices[0].features.get("strong", 0.0) > 0
-        if not answering.asks(words) or (tool and sure and not named):
+        asked = answering.asks(words) or (named and not (tool and self._changes(choices[0].name)))
+        if not asked or (tool and sure and not named):
             return False
         before = self.asked or next((one.content for one in reversed(self.before) if one.role == "user"), "")
         self.asked = words
@@ -306,9 +310,11 @@ class _Work:
         """What the words say of a tool's arguments, by the rules and by microcode."""
         device = self.devices[choice.name]
         roles = roles_of(device)
-        learnt = any(role in filling.LEARNT for role in roles.values())
+        open_ones = [
+            name for name, role in roles.items() if role in filling.LEARNT or name not in choice.grounded.values
+        ]
         unclear = self.unclear and bool(choice.grounded.missing)
-        if self.code is None or unclear or not (learnt or choice.grounded.missing):
+        if self.code is None or unclear or not open_ones:
             return choice.grounded
         filled = await microcode.fill(self.process, self.code, device.spec, step.words, self.done)
         return filling.joined(device.spec, roles, choice.grounded, filled, step)
@@ -403,8 +409,11 @@ class _Work:
         prompt = step.words if not text else prompts().about.format(text=text[:6000], request=step.words)
         before = [one for one in self.before if one.role in ("user", "assistant") and one.content]
         given = [one.content for one in self.before if one.role == "system" and one.content]
-        if self.code is not None and not text and not await self._is_sure(self.code, step.words, before):
-            return self._quoted(step) or prompts().unsure
+        if self.code is not None and not text:
+            if await self._is_deed(self.code, step.words):
+                return prompts().cannot
+            if not await self._is_sure(self.code, step.words, before):
+                return self._quoted(step) or prompts().unsure
         system = Message("system", "\n\n".join([*given, self.skilled.instructions]))
         aside = self.process.aside(Context(messages=(system, *before)))
         thought = await aside.think(prompt, sampling=_CHAT, max_tokens=MAX_ANSWER)
@@ -424,6 +433,12 @@ class _Work:
             return True
         return await microcode.knows(self.process, code, words) >= code.thresholds.get("know", 0.5)
 
+    async def _is_deed(self, code: Microcode, words: str) -> bool:
+        """Whether something is to be done, rather than said, for which no tool was found."""
+        if answers.wants_retelling(words):
+            return False
+        return (await microcode.whom(self.process, code, jobs.DECISIONS, words))["act"] >= DEED
+
     def _quoted(self, step: Request) -> str:
         """What the skills that were read say on a request, verbatim; empty where they say nothing on it."""
         for name, text in reversed(self.skilled.texts):
@@ -437,7 +452,7 @@ def _others(
 ) -> dict[str, Candidate] | None:
     """Arguments with another value that the words allow in one place, or without one that need not be there."""
     for name, found in grounded.values.items():
-        rest = [one for one in found if one.value != arguments[name].value]
+        rest = [one for one in found if name in arguments and one.value != arguments[name].value]
         if attempt < len(rest):
             return {**arguments, name: rest[attempt]}
     if device.traits.effect not in ("pure", "reads"):

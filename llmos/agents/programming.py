@@ -24,7 +24,7 @@ from llmos.messages import GREEDY, Microcode, Sampling
 SANDBOX = "compute"
 """The tool that runs a program which can change nothing."""
 
-DRAFTS = 6
+DRAFTS = 12
 SURE = 0.8
 """So likely the first draft must be to be the only one."""
 
@@ -45,6 +45,17 @@ _OTHER = re.compile(
     r"|^\W*how (?:do|does|can|to|would|should)\b",
     re.I,
 )
+_ONE = re.compile(
+    r"\b(?:add(?:s|ed|ing)?\b.{0,20}\bup|sum|total|average|mean|product|how (?:many|much|often)|counts?|number of"
+    r"|largest|biggest|smallest|longest|shortest|greatest|least|whether|difference)\b",
+    re.I,
+)
+_SEVERAL = re.compile(
+    r"\b(?:all|every|each|first \w+ \w+|list|table|sort(?:ed|s)?|sequence|triangle)\b|^\W*which\b", re.I
+)
+"""What a request says of how many values are to be printed."""
+
+_VALUES = re.compile(r"[^\s,;\[\](){}]+")
 _CODE = re.compile(r"\w\(|[=\[\]{}]")
 _FENCED = re.compile(r"```(?:python|py)?\n(.*?)(?:```|\Z)", re.S)
 
@@ -111,7 +122,7 @@ async def program(process: Process, request: str, code: Microcode | None) -> Wri
     more = await asyncio.gather(*(_draft(process, request, code, one) for one in samplings))
     times = Counter([source, *(text for text, _ in more)])
     tried = [first, *[await _run(process, other) for other in times if other != source]]
-    return _most(tried, times)
+    return _most(tried, times, request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +132,24 @@ class _Ran:
     problem: str = ""
 
 
-def _most(tried: Sequence[_Ran], times: Counter[str]) -> Written | str:
-    """The first program of those that print what most drafts print."""
+def fits(words: str, output: str) -> bool:
+    """Whether an output is of the kind that words ask for: one value, or several; where they don't say, anything is."""
+    values = len(output.split("\n")) if "\n" in output else len(_VALUES.findall(output))
+    several, one = _SEVERAL.search(words), _ONE.search(words)
+    if several is None and one is None:
+        return True
+    return values > 1 if one is None or (several is not None and several.start() < one.start()) else values == 1
+
+
+def _most(tried: Sequence[_Ran], times: Counter[str], words: str) -> Written | str:
+    """The first program of those that print what most drafts print, of the kind that is asked for if there is one."""
     votes = Counter[str]()
     for one in tried:
         if one.output:
             votes[one.output] += times[one.code]
     if not votes:
         return next((one.problem for one in reversed(tried) if one.problem), "It printed nothing.")
-    ((best, agreed),) = votes.most_common(1)
+    best, agreed = max(votes.items(), key=lambda one: (fits(words, one[0]), one[1]))
     chosen = next(one for one in tried if one.output == best)
     return Written(chosen.code, best, agreed, times.total())
 

@@ -21,11 +21,14 @@ class Prompts:
     value: str
     plan: str
     unsure: str
+    cannot: str
 
 
 @cache
 def prompts() -> Prompts:
     """The prompts, read once."""
     data = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-    texts = {name: str(data[name]) for name in ("chat", "choose", "blank", "about", "value", "plan", "unsure")}
+    texts = {
+        name: str(data[name]) for name in ("chat", "choose", "blank", "about", "value", "plan", "unsure", "cannot")
+    }
     return Prompts(version=int(data["version"]), talk=tuple(data["talk"]), **texts)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from llmos.agents.answering import names_documents
 from llmos.agents.grounding import Request
 from llmos.agents.records import Earlier
 from llmos.agents.shortlist import ANSWER, Scored, roles_of, shortlist
@@ -23,6 +24,7 @@ _VERB = (
     r"|count|fetch|download|run|execute|summarize|summarise|explain|copy|append|record|sum)\b"
 )
 _ASK = r"(?:what|which|who|when|where|why|how|is|are|does|do|can|could)\b"
+_ORDER = re.compile(rf"\W*(?:{_VERB}|{_ASK})", re.IGNORECASE)
 _CUT = re.compile(
     rf"(?:,|;)?\s+(?:and\s+)?then\s+|;\s+|[.!]\s+(?=[A-Za-z])|\?\s+(?=[A-Za-z])|,\s+(?:and\s+)?(?={_VERB}|{_ASK})"
     rf"|\s+and\s+(?:also\s+)?(?={_VERB}|(?:what|which|who|when|where|how)\b)",
@@ -99,6 +101,8 @@ def _belongs(before: Request, part: Request, words: str, devices: Mapping[str, D
     """Whether a clause is only a part of the step before it."""
     first, second = shortlist(devices, before)[0], shortlist(devices, part)[0]
     joined = shortlist(devices, replace(before, words=words[before.offset : part.offset + len(part.words)]))[0]
+    if any(names_documents(one.words) and not _ORDER.match(one.words) for one in (before, part)):
+        return True  # it only says where the answer is to come from
     if first.name != ANSWER and _WHICH.search(part.words) and not of_kind(part.words, *_SPANS):
         return True
     if second.name in (ANSWER, first.name) and not _own(second):
