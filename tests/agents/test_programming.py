@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from llmos.agents import jobs
-from llmos.agents.programming import DRAFTS, Written, asks
+from llmos.agents.programming import DRAFTS, Written, asks, fits
 from llmos.engine.scripted import Reply, ScriptedEngine
 from llmos.messages import Microcode
 from tests.agents.conftest import MakeDesk
@@ -67,12 +67,29 @@ async def test_a_draft_that_is_sure_is_run_and_shown(make_desk: MakeDesk) -> Non
 
 
 async def test_what_most_drafts_print_wins(make_desk: MakeDesk) -> None:
-    model = drafts("print(9)", "print(sum([1, 2, 3, 4]))", "print(1 / 0)", "no program", "print(10)", "print(5 + 5)")
+    six = ("print(9)", "print(sum([1, 2, 3, 4]))", "print(1 / 0)", "no program", "print(10)", "print(5 + 5)")
+    model = drafts(*six, *six)
     desk = await make_desk(model)
     answer = await desk.ask(WANTED)
     assert "print(sum([1, 2, 3, 4]))" in answer
-    assert answer.endswith("\n\n10\n\n(I am not sure of this: 3 of 6 drafts gave it.)")
+    assert answer.endswith("\n\n10\n\n(I am not sure of this: 6 of 12 drafts gave it.)")
     assert len(model.requests) == DRAFTS
+
+
+@pytest.mark.parametrize(
+    ("words", "output", "right"),
+    [
+        ("add up the odd numbers", "25", True),
+        ("add up the odd numbers", "1\n3", False),
+        ("count the words of a line", "4", True),
+        ("all odd numbers below 5", "[1, 3]", True),
+        ("all odd numbers below 5", "2", False),
+        ("which months have 30 days", "4\n6\n9\n11", True),
+        ("print a tree", "*\n**", True),
+    ],
+)
+def test_an_output_is_of_the_kind_that_is_asked_for(words: str, output: str, right: bool) -> None:
+    assert fits(words, output) is right
 
 
 async def test_a_draft_is_not_sure_without_microcode(make_desk: MakeDesk) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from llmos.agents.calibration import KINDS, calibration_of
+from llmos.agents.microcode import fitting
 from llmos.agents.verifiers import consistent, judge, recomputed
 from llmos.config import EngineOptions
 from llmos.engine import open_engine
@@ -27,11 +27,12 @@ async def test_the_embedded_model_is_calibrated_and_its_verdicts_have_a_confiden
     place: Place, engine: Engine
 ) -> None:
     place.engine = engine
-    known = calibration_of(engine.info.fingerprint)
-    assert set(known.kinds) == set(KINDS)
+    code = fitting(engine.info)
+    assert code is not None
+    assert {"choose", "verdict", "know"} <= set(code.temperatures)
     verdict = await place.check(lambda process: judge(process, "The statement is true."), "A week has seven days.")
     assert verdict.confidence is not None
-    assert 0.5 <= verdict.confidence <= 1
+    assert 1 / 3 <= verdict.confidence <= 1
     assert "not calibrated" not in verdict.reasons[0]
 
 
