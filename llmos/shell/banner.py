@@ -13,7 +13,7 @@ from llmos.shell.waiting import PREPARES
 
 EXPECT = (
     "This small model (135 million parameters) is here so that llmos works at once. It is quick and often wrong: "
-    "it will say that dogs are not real."
+    "it knows few facts, and code and your documents carry most of what it does."
 )
 
 
