@@ -32,7 +32,6 @@ from llmos.kernel.process import Child
 from llmos.kernel.protocols import Approver, Device, Engine, Policy, Store, Vault
 from llmos.kernel.pruning import Pruning
 from llmos.kernel.system import Listener, System, Task, no_engine
-from llmos.memory.embedding.meanings import Meanings
 from llmos.memory.memory import Memory
 from llmos.messages import Sampling
 from llmos.portal import Portal
@@ -198,6 +197,8 @@ class Runs:
         engines: Mapping[str, NamedEngine] | None = None,
         memory: MemoryOptions | None = None,
     ) -> None:
+        from llmos.memory.embedding.meanings import Meanings  # slow, and not needed at the prompt
+
         self.folder = parts.folder or data_dir()
         self._loop = asyncio.get_running_loop()
         own = None if parts.store is not None else memory_of(memory or MemoryOptions(), self.folder, notify=self._say)

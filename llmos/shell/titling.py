@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llmos.agents import jobs
-from llmos.agents.microcode import fitting
 from llmos.boot import Kernel
 from llmos.messages import GREEDY, Context, Regex
 from llmos.shell.conversations import Conversation, title_of
@@ -24,6 +23,8 @@ async def headed(kernel: Kernel, conversation: Conversation) -> Conversation | N
     Raises:
         LlmosError: The engine failed.
     """
+    from llmos.agents.microcode import fitting  # slow, and not needed before there is a conversation
+
     spoken = [one for one in conversation.messages if one.role in ("user", "assistant") and one.content][-_MESSAGES:]
     if kernel.info is None or fitting(kernel.info) is None or len(spoken) < 2:
         return None

@@ -42,7 +42,7 @@ def nothing_is_left(home: Path) -> None:
 @pytest.mark.parametrize("tools", ["true", "false"])
 def test_ctrl_c_while_the_first_start_prepares_the_model(tmp_path: Path, tools: str) -> None:
     command = [sys.executable, "-m", "llmos", "run", "hello"]
-    where = environment(tmp_path, LLMOS_TOOLS=tools)
+    where = environment(tmp_path, LLMOS_TOOLS=tools, LLMOS_MICROCODE="off")
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=where
     ) as process:
@@ -73,7 +73,11 @@ def test_ctrl_c_while_a_process_of_its_own_loads_the_model(tmp_path: Path) -> No
 
     (tmp_path / "model.gguf").symlink_to(find().path)
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(tmp_path), cwd=tmp_path
+        command,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path, LLMOS_MICROCODE="off"),
+        cwd=tmp_path,
     ) as process:
         child = until(lambda: psutil.Process(process.pid).children())[0]
         os.kill(process.pid, signal.SIGINT)
