@@ -476,13 +476,13 @@ def nearest(choices: Sequence[Scored], shares: Sequence[float]) -> list[Scored]:
     )
 
 
-def nearest_to_microcode(choices: Sequence[Scored], meant: Mapping[str, float] | None = None) -> list[Scored]:
+def nearest_to_microcode(choices: Sequence[Scored], meant: Mapping[str, float] | None) -> list[Scored]:
     """The choices that microcode is asked about: the best ones by words and by meaning in turn, as many as it was
     trained on, and `ANSWER` last.
 
     Args:
         choices: Best first by words.
-        meant: How near in meaning each tool is.
+        meant: How near in meaning each tool is; None where nobody can tell.
     """
     by_words = [one for one in choices if one.name != ANSWER]
     by_meaning = sorted(by_words, key=lambda one: -meant.get(one.name, -1.0)) if meant else by_words

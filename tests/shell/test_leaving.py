@@ -56,6 +56,21 @@ def test_ctrl_c_while_the_first_start_prepares_the_model(tmp_path: Path, tools: 
     nothing_is_left(tmp_path)
 
 
+def test_ctrl_c_while_microcode_is_merged(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "llmos", "run", "hello"]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(tmp_path)
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().decode() == f"{PREPARES}\n"
+        until(lambda: any((tmp_path / "cache" / "tuned").glob("*")))
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=WAIT)
+    assert (process.returncode, output, errors) == (130, b"", b"")
+    assert list((tmp_path / "cache" / "tuned").glob("*.gguf")) == []
+    assert working(tmp_path) == []
+
+
 def test_leaving_the_chat_while_the_first_start_prepares_the_model(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     try:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from llmos.agents.calibration import KINDS, calibration_of
 from llmos.agents.microcode import fitting
 from llmos.agents.verifiers import consistent, judge, recomputed
 from llmos.config import EngineOptions
@@ -23,16 +24,28 @@ async def engine() -> AsyncIterator[Engine]:
     await opened.close()
 
 
-async def test_the_embedded_model_is_calibrated_and_its_verdicts_have_a_confidence(
-    place: Place, engine: Engine
-) -> None:
+async def test_the_embedded_model_is_calibrated_and_its_verdicts_have_a_confidence(place: Place) -> None:
+    plain = await open_engine(None, EngineOptions(microcode="off"))
+    try:
+        place.engine = plain
+        known = calibration_of(plain.info.fingerprint)
+        assert set(known.kinds) == set(KINDS)
+        verdict = await place.check(lambda process: judge(process, "The statement is true."), "A week has seven days.")
+        assert verdict.confidence is not None
+        assert 0.5 <= verdict.confidence <= 1
+        assert "not calibrated" not in verdict.reasons[0]
+    finally:
+        await plain.close()
+
+
+async def test_microcode_judges_among_three_outcomes_at_its_own_temperature(place: Place, engine: Engine) -> None:
     place.engine = engine
     code = fitting(engine.info)
     assert code is not None
-    assert {"choose", "verdict", "know"} <= set(code.temperatures)
+    assert "verdict" in code.temperatures
     verdict = await place.check(lambda process: judge(process, "The statement is true."), "A week has seven days.")
     assert verdict.confidence is not None
-    assert 1 / 3 <= verdict.confidence <= 1
+    assert 0 < verdict.confidence <= 1
     assert "not calibrated" not in verdict.reasons[0]
 
 

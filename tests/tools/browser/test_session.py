@@ -69,7 +69,9 @@ async def test_a_reference_of_one_tab_means_nothing_in_another(web: Surf) -> Non
 
 async def test_pages_can_not_open_tabs_without_end(web: Surf) -> None:
     session = await web.show(
-        "<button onclick='for (let i = 0; i < 40; i++) window.open(\"/\")'>Many</button>", viewport=(800, 600)
+        "<button onclick='for (let i = 0; i < 40; i++) window.open(\"/\")'>Many</button>",
+        viewport=(800, 600),
+        patience=10.0,  # twenty new tabs take a busy machine more than the usual few seconds
     )
     await session.click(ref(session, "Many"))
     assert len((await session.observe()).tabs) <= 20
