@@ -113,7 +113,9 @@ async def measure(kind: Kind, model: str | None) -> Measured:
     try:
         fitting, held = [await samples(engine, kind, items(part)) for part in PARTS]
         fitted = calibration.fit(fitting, held)
-        return Measured(engine.info.name, engine.info.fingerprint, fitted, outcomes(held, fitted.temperature))
+        known = engine.info.microcode
+        name = engine.info.name if known is None else f"{engine.info.name}+{known.name}"
+        return Measured(name, calibration.key(engine.info), fitted, outcomes(held, fitted.temperature))
     finally:
         await engine.close()
 

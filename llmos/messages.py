@@ -252,6 +252,7 @@ class Microcode:
         temperatures: For each job, what divides log-probabilities to make them worth their number.
         thresholds: By name, confidences from which on something is done.
         adapter: What requests name to have it (`Generate.adapter`); empty where it is merged into the weights.
+        digest: Identifies what was trained.
     """
 
     name: str
@@ -259,6 +260,7 @@ class Microcode:
     temperatures: Mapping[str, float] = field(default_factory=dict[str, float])
     thresholds: Mapping[str, float] = field(default_factory=dict[str, float])
     adapter: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from llmos.errors import ConfigError
 
 if TYPE_CHECKING:
     from llmos.kernel.branch import Branch
+    from llmos.messages import EngineInfo
 
 Kind = Literal["judge", "tool", "answer"]
 """Judging with yes or no; choosing among tools or agents; a free answer, by the mean probability of its tokens."""
@@ -244,8 +245,15 @@ def fit(fitting: Sequence[Sample], held_out: Sequence[Sample]) -> Fitted:
 # -- what is kept
 
 
+def key(model: EngineInfo) -> str:
+    """What a calibration is kept by: the model's fingerprint. With microcode in it, that one's digest: what a machine
+    merges differs in the last bit."""
+    known = model.microcode
+    return model.fingerprint if known is None or known.adapter or not known.digest else known.digest
+
+
 def calibration_of(fingerprint: str) -> Calibration:
-    """What is known of a model: fitted here (see `own_folder`), or shipped. Nothing for an unknown one.
+    """What is known of a model by its `key`: fitted here (see `own_folder`), or shipped. Nothing for an unknown one.
 
     Raises:
         ConfigError: A file of these can't be read.
@@ -262,7 +270,7 @@ async def calibration_for(branch: Branch) -> Calibration:
     """What is known of the model of a branch's engine; which model that is stands in the journal."""
 
     async def work(_: int) -> str:
-        return (await branch.engine()).info.fingerprint
+        return key((await branch.engine()).info)
 
     return calibration_of(str(await branch.call("verify", "calibration", ["calibration"], work)))
 

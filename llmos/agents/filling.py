@@ -46,7 +46,7 @@ def joined(spec: ToolSpec, roles: Mapping[str, str], grounded: Grounded, filled:
         said = None if value is None else located(value, request)
         if said is None:
             both = known if name in required or roles[name] not in LEARNT else ()
-        elif roles[name] in LEARNT:
+        elif roles[name] in LEARNT or (roles[name] == "query" and _within(said, known)):
             first = replace(said, weight=max((one.weight for one in known), default=0.0) + AHEAD)
             both = (first, *(one for one in known if one.value != said.value))
         elif known:
@@ -58,6 +58,11 @@ def joined(spec: ToolSpec, roles: Mapping[str, str], grounded: Grounded, filled:
             values[name] = both
     missing = tuple(name for name in required if name not in values)
     return Grounded(values, missing, tuple(name for name in grounded.findable if name in missing))
+
+
+def _within(said: Candidate, known: Sequence[Candidate]) -> bool:
+    """Whether it is some of the words of what rules found: then a search for it finds at least as much."""
+    return any(isinstance(one.value, str) and _find(str(said.value), one.value) >= 0 for one in known)
 
 
 def located(value: Any, request: Request) -> Candidate | None:  # noqa: ANN401  # JSON data

@@ -6,6 +6,7 @@ confidences are worth). Reading checks everything before a number is used. Needs
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -66,6 +67,12 @@ class Notes:
     thresholds: Mapping[str, float] = field(default_factory=dict[str, float])
     figures: Mapping[str, float] = field(default_factory=dict[str, float])
     examples: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Identifies what was trained, not how its confidences were fitted: 16 hex digits."""
+        said = [self.name, self.fingerprint, self.prompts, self.recipe, self.tokens, self.made, self.examples]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

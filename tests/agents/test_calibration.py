@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ from llmos.agents.calibration import (
     written,
 )
 from llmos.errors import ConfigError
+from llmos.messages import EngineInfo, Microcode
 from llmos.tools.registry import load_tools
 
 SHARES = st.lists(st.floats(0.001, 1.0), min_size=2, max_size=6).map(
@@ -125,6 +127,15 @@ def test_what_is_kept_is_found_again_by_the_fingerprint(tmp_path: Path, monkeypa
     assert found.calibrated("judge")
     assert not found.calibrated("tool")
     assert found.fitted("judge").temperature == fitted.kinds["judge"].temperature
+
+
+def test_a_model_with_microcode_is_known_by_what_was_trained_and_not_by_how_it_was_rounded() -> None:
+    plain = EngineInfo(name="m", fingerprint="f1")
+    merged = replace(plain, fingerprint="f2", microcode=Microcode(name="kernel", digest="d"))
+    assert calibration.key(plain) == "f1"
+    assert calibration.key(merged) == calibration.key(replace(merged, fingerprint="f3")) == "d"
+    hot = replace(merged, microcode=Microcode(name="kernel", digest="d", adapter="kernel"))
+    assert calibration.key(hot) == "f2"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"fingerprints": 1, "kinds": {}}'])

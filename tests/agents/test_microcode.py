@@ -61,7 +61,7 @@ async def test_an_argument_that_no_rule_finds_is_read_out_of_the_words(make_desk
         return Reply("Never.")
 
     desk = await make_desk(engine("search_files", replies=replies))
-    answer = await desk.ask("which files speak of the plumber")
+    answer = await desk.ask("which of my files mentions a plumber somewhere")
     assert "letters/anna.txt" in answer
     assert "plumber" in desk.titles[0]
 

@@ -577,5 +577,9 @@ def _microcode(header: GgufHeader, options: LlamaOptions) -> Microcode | None:
 
 def _told(notes: adapters.Notes) -> Microcode:
     return Microcode(
-        name=notes.name, prompts=notes.prompts, temperatures=notes.temperatures, thresholds=notes.thresholds
+        name=notes.name,
+        prompts=notes.prompts,
+        temperatures=notes.temperatures,
+        thresholds=notes.thresholds,
+        digest=notes.digest,
     )
