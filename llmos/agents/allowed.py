@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from llmos.agents.jobs import Done
+from llmos.agents.vocabulary import vocabulary
 from llmos.messages import Grammar, ToolSpec
 
 _SMALL = (
@@ -25,16 +26,28 @@ NUMBERS = {word: number for number, word in enumerate(_SMALL)}
 
 _CHUNK = re.compile(r"\w+|\s+|[^\w\s]")
 _ESCAPED = re.compile(r"\\u[0-9a-f]{4}|\\.|\w+|\s+|[^\w\s]")
-_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?!\w)|(?<=[^\w.])\d[\d,]*(?:\.\d+)?|^\d[\d,]*(?:\.\d+)?")
+_DIGITS = r"\d+(?:,\d{3}(?!\d))*(?:\.\d+)?"
+_NUMBER = re.compile(rf"(?<![\w.])-?{_DIGITS}(?!\w)|(?<=[^\w.]){_DIGITS}|^{_DIGITS}")
 _WORD = re.compile(r"[A-Za-z]+")
 _TEXT = 'TEXT: "-"? SPAN | "today" | "now"'
 """What a text may be: words that stand there, also with a minus for a time before; and what is meant unsaid."""
 
 _FORMULA = r"""
 FORMULA: TERM (" " /[-+*\/^]|of|to|mod/ " " TERM)+
-TERM: "("* NUMBER? "%"? ")"*
+TERM: "("* NUMBER? ("%" | " percent")? ")"*
 """
-"""A sum of numbers that stand there."""
+"""A sum of numbers that stand there, or that a word stands for: half of it is `/ 2`."""
+
+_CONVERSION = r"""
+CONVERSION: NUMBER " " UNIT (" in " | " to ") UNIT
+"""
+"""A quantity in another unit, in whatever order they stand there."""
+
+_UNSAID: Mapping[str, str] = {
+    "half": "2", "halve": "2", "twice": "2", "double": "2", "doubled": "2", "pair": "2", "triple": "3", "thirds": "3",
+    "third": "3", "quarter": "4", "dozen": "12", "week": "7",
+}  # fmt: skip
+"""Numbers that words stand for."""
 
 _MOST_ITEMS = 12
 
@@ -81,6 +94,10 @@ def _substring(text: str, *, escaped: bool = False) -> str:
     return f"%regex {json.dumps({'substring_chunks': chunks}, ensure_ascii=False)}"
 
 
+def _either(texts: Iterable[str]) -> str:
+    return " | ".join(json.dumps(one, ensure_ascii=False) for one in texts)
+
+
 @dataclass(slots=True)
 class _Writer:
     """Writes the rules for one object."""
@@ -101,9 +118,23 @@ class _Writer:
             self.rules.append(f"f{place}: p{place} m{place + 1}" + (f" | f{place + 1}" if skips else ""))
             self.rules.append(f'm{place}: ", " p{place} m{place + 1}' + (f" | m{place + 1}" if skips else ""))
         self.rules += [f'f{count}: ""', f'm{count}: ""', f"SPAN: {_substring(self.source, escaped=True)}"]
-        said = [json.dumps(one) for one in dict.fromkeys(_NUMBER.findall(self.source))]
-        self.rules += [f"{_TEXT} | FORMULA{_FORMULA}NUMBER: {' | '.join(said)}"] if said else [_TEXT]
+        self.rules.append(_TEXT + self._sums())
         return Grammar("\n".join(['start: "{" f0 "}"', *self.rules, ""]))
+
+    def _sums(self) -> str:
+        """What a text may be besides, where there are numbers."""
+        words = _WORD.findall(self.source)
+        spelled = [word for word in words if word.lower() in NUMBERS]
+        implied = [_UNSAID[word.lower()] for word in words if word.lower() in _UNSAID]
+        said = dict.fromkeys([*_NUMBER.findall(self.source), *spelled, *implied])
+        units = dict.fromkeys(word for word in words if word.lower() in vocabulary().units)
+        if not said:
+            return ""
+        converted = len(units) > 1
+        numbers_ = f"NUMBER: {_either(said)}"
+        if not converted:
+            return f" | FORMULA{_FORMULA}{numbers_}"
+        return f" | FORMULA | CONVERSION{_FORMULA}{numbers_}{_CONVERSION}UNIT: {_either(units)}"
 
     def _value(self, schema: Mapping[str, Any], *, nullable: bool) -> str:
         kind = schema.get("type")
@@ -120,9 +151,7 @@ class _Writer:
         match kind:
             case "integer" | "number":
                 found = [one for one in numbers(self.source) if kind == "number" or "." not in one]
-                return (
-                    "(" + " | ".join(json.dumps(one) for one in found) + ")" if found else f'%json {{"type": "{kind}"}}'
-                )
+                return f"({_either(found)})" if found else f'%json {{"type": "{kind}"}}'
             case "boolean":
                 return '("true" | "false")'
             case "array":

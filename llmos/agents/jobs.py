@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from llmos.agents.noticing import noticed
 from llmos.messages import Context, Message, ToolSpec
 
 Job = Literal[
@@ -112,9 +113,11 @@ def found(answer: str, passage: int) -> str:
 
 
 def verdict(task: str, work: str, source: str = "") -> Context:
-    """What is to be said of some work: one of `VERDICTS`."""
+    """What is to be said of some work: one of `VERDICTS`. What code sees of it is said too."""
     shown = _text("verdict", "source").format(source=source) if source else ""
-    return _chat(_text("verdict", "system"), _text("verdict", "user").format(task=task, work=work, source=shown))
+    seen = noticed(task, work, source)
+    user = _text("verdict", "user").format(task=task, work=work, source=shown, seen=seen)
+    return _chat(_text("verdict", "system"), user)
 
 
 def browse(page: str, controls: Sequence[str], instruction: str) -> Context:

@@ -116,8 +116,10 @@ async def read(process: Branch, code: Microcode, passages: Sequence[str], questi
     text, _, number = said.rpartition(" [")
     if not text.strip() or not number.rstrip("]").isdigit():
         return None
-    shares = await _shares(process, code, "read", form, (said, jobs.NOT_FOUND))
-    return Found(text.strip(), shown[int(number.rstrip("]")) - 1], shares[jobs.NOT_FOUND])
+    thought = await process.aside(form).think(choices=(said, jobs.NOT_FOUND))
+    likely = thought.likelihoods or tuple(float(one == thought.value) for one in (said, jobs.NOT_FOUND))
+    _, missing, _ = tempered(reading.shares(*likely), code.temperatures.get("read", 1.0))
+    return Found(text.strip(), shown[int(number.rstrip("]")) - 1], missing)
 
 
 async def _shares(process: Branch, code: Microcode, job: Job, form: Context, names: Sequence[str]) -> dict[str, float]:

@@ -45,6 +45,14 @@ def nearest(question: str, passages: Sequence[str], near: Mapping[str, float] | 
     return sorted(range(len(passages)), key=lambda index: -score(index))[:count]
 
 
+def shares(found: float, missing: float) -> tuple[float, float, float]:
+    """How likely an answer is, that there is none, and that it is in other words, by how likely the model is to say so.
+
+    That there is none is not compared with the answer alone: one of many words is never likely as it stands.
+    """
+    return found, missing, max(1.0 - found - missing, 0.0)
+
+
 def _words(text: str) -> set[str]:
     """Its words in one form, and what has digits as it stands."""
     return {*concepts(text), *(match[0].strip("./-").lower() for match in _NUMBERED.finditer(text))}

@@ -12,18 +12,19 @@ from typing import Any, Literal
 
 from llmos.agents import microcode
 from llmos.agents.answering import answer
-from llmos.agents.asking import few_shot, logs_of, shares_of
+from llmos.agents.asking import few_shot, shares_of
 from llmos.agents.calibration import Thresholds, decide
+from llmos.agents.joining import sayings
 from llmos.agents.knowledge import knowledge
 from llmos.agents.prompts import prompts
-from llmos.agents.routing import Weighed, softmax, spread, tools_for, weigh, weights
+from llmos.agents.routing import Weighed, judged, nearest, spread, tools_for, weigh, weights
 from llmos.agents.shortlist import ANSWER, Scored
 from llmos.agents.structure import own_words
 from llmos.agents.ways import RETRIEVE, Way, WayKind, given, ways
 from llmos.errors import BadArguments, BudgetExceeded, NobodyThere
 from llmos.events import Notice
 from llmos.kernel.process import Process
-from llmos.messages import Context
+from llmos.messages import Context, Microcode
 
 SURE = 0.85
 """From this share on the model is not asked who is to do a task."""
@@ -32,22 +33,24 @@ SURE_ENOUGH = 0.4
 """Below this confidence the user is asked, or the manager takes the task."""
 
 MANY = 16
-"""With more ways than this, agents are compared by meaning too, where that is possible."""
+"""With more ways than this, agents are compared by meaning too, where that is possible; before microcode is asked,
+always."""
 
 NEAR = 4
-"""The model is asked about so many ways at most."""
+"""A model without microcode is asked about so many ways at most."""
 
-MICROCODE = 1.0
+SHOWN = 12
+"""And one with it: what it was trained on."""
+
+MICROCODE = 0.5
 """What the log-probabilities of microcode weigh; those of a model without it weigh as `routes.json` says."""
 
 DEFAULT = "manager"
 """Who takes a task when nobody can say who should."""
 
 _THRESHOLDS = Thresholds(accept=SURE, vote=SURE_ENOUGH, escalate=SURE_ENOUGH)
-_FAR = 30.0  # a way so many times less likely than the best one is not near
 _SHOWN = 4
 _WORTH = 0.1
-_TEXTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +112,14 @@ async def route(
     if len(choices) == 1:
         only = choices[0]
         return _entered(process, Route(only.name, only.kind, {only.title: 1.0}, 1.0, "there is nobody else", "only"))
-    meanings = await _meanings(process, task, choices)
+    meanings = await _meanings(process, task, choices) if len(choices) - len(devices) > MANY else None
     found = weigh(task, choices, devices, meanings)
     by: Literal["words", "model"] = "words"
     if decide(found[0].share, _THRESHOLDS) != "accept" and len(found) > 1:
-        found, by = await _with_model(process, task, found), "model"
+        code = await microcode.forms(process)
+        if code is not None and meanings is None:
+            found = weigh(task, choices, devices, await _meanings(process, task, choices))
+        found, by = await _with_model(process, code, task, found), "model"
     tools = tools_for(task, choices, devices)
     decided = _settled(found, _shares(found, tools), by)
     if decide(decided.confidence, _THRESHOLDS) == "ask":
@@ -152,42 +158,23 @@ def _entered(process: Process, found: Route) -> Route:
 
 
 async def _meanings(process: Process, task: str, choices: Sequence[Way]) -> dict[str, float] | None:
-    """How near in meaning each way but the tools is; None where they are few, or nobody can tell."""
-    others = [way for way in choices if way.kind != "tool"]
-    if len(others) <= MANY:
-        return None
-    texts = {way.title: (way.description or way.name, *way.examples[:_TEXTS]) for way in others}
+    """How near in meaning each way but the tools is; None where nobody can tell."""
+    texts = {way.title: sayings(way.name, way.description, way.examples) for way in choices if way.kind != "tool"}
     return await process.compare(own_words(task), texts)
 
 
 # -- the model
 
 
-async def _with_model(process: Process, task: str, found: Sequence[Weighed]) -> list[Weighed]:
+async def _with_model(process: Process, code: Microcode | None, task: str, found: Sequence[Weighed]) -> list[Weighed]:
     """The ways once the model has chosen among those that are near; the others keep their shares."""
-    near, known, code = nearest(found), weights(), await microcode.forms(process)
-    titles = [one.way.title for one in near]
     if code is not None:
-        ways = {one.way.title: one.way.description for one in near}
-        said = await microcode.whom(process, code, ways, own_words(task))
-        shares, weight = [said[title] for title in titles], MICROCODE
-    else:
-        shares = await shares_of(
-            process, context_for([one.way for one in near]), own_words(task), titles, baseline=prompts().blank
-        )
-        weight = known.model
-    logs = dict(zip(titles, logs_of(shares), strict=True))
-    mean = sum(logs.values()) / len(logs)
-    scored = [replace(one, score=one.score + weight * (logs.get(one.way.title, mean) - mean)) for one in found]
-    scaled = softmax([one.score / known.temperature for one in scored])
-    joined = [replace(one, share=share) for one, share in zip(scored, scaled, strict=True)]
-    return sorted(joined, key=lambda one: (-one.score, one.way.kind, one.way.name))
-
-
-def nearest(found: Sequence[Weighed]) -> list[Weighed]:
-    """The few ways that the model is asked about; two at least."""
-    near = [one for one in found[:NEAR] if one.share >= found[0].share / _FAR]
-    return near if len(near) > 1 else list(found[:2])
+        ways = {one.way.title: one.way.description for one in nearest(found, SHOWN)}
+        return judged(found, await microcode.whom(process, code, ways, own_words(task)), MICROCODE)
+    near = [one.way for one in nearest(found, NEAR)]
+    titles = [way.title for way in near]
+    shares = await shares_of(process, context_for(near), own_words(task), titles, baseline=prompts().blank)
+    return judged(found, dict(zip(titles, shares, strict=True)), weights().model)
 
 
 def context_for(near: Sequence[Way]) -> Context:

@@ -16,6 +16,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from llmos.agents.asking import logs_of
 from llmos.agents.grounding import Request
 from llmos.agents.knowledge import knowledge
 from llmos.agents.likeness import About, about, cosine, pieces_of, rarities
@@ -33,6 +34,7 @@ _PAST = frozenset(
     {"did", "said", "told", "tell", "remember", "remind", "before", "know", "mentioned", "decided", "last"}
 )
 _FAR = 4.0
+_REMOTE = 30.0  # a way so many times less likely than the best one is not near
 _CALLS = 3  # more steps than this are no mere chain of calls
 
 ADDRESSED = 6.0
@@ -103,6 +105,27 @@ def weigh(
     shares = softmax([one.score / known.temperature for one in found])
     found = [replace(one, share=share) for one, share in zip(found, shares, strict=True)]
     return sorted(found, key=lambda one: (-one.score, one.way.kind, one.way.name))
+
+
+def judged(found: Sequence[Weighed], said: Mapping[str, float], weight: float) -> list[Weighed]:
+    """The ways once a model has said of some of them how likely each is (by title), best first; the others keep their
+    score.
+
+    Args:
+        weight: What the model's log-probabilities weigh.
+    """
+    logs = dict(zip(said, logs_of(list(said.values())), strict=True))
+    mean = sum(logs.values()) / len(logs)
+    scored = [replace(one, score=one.score + weight * (logs.get(one.way.title, mean) - mean)) for one in found]
+    scaled = softmax([one.score / weights().temperature for one in scored])
+    joined = [replace(one, share=share) for one, share in zip(scored, scaled, strict=True)]
+    return sorted(joined, key=lambda one: (-one.score, one.way.kind, one.way.name))
+
+
+def nearest(found: Sequence[Weighed], count: int) -> list[Weighed]:
+    """The few ways that a model is asked about; two at least."""
+    near = [one for one in found[:count] if one.share >= found[0].share / _REMOTE]
+    return near if len(near) > 1 else list(found[:2])
 
 
 def softmax(scores: Sequence[float]) -> list[float]:

@@ -71,6 +71,7 @@ class Thought(Generic[T]):
             None where the engine does not tell.
         likelihood: The geometric mean probability of its tokens before any constraint; None where it does not tell.
         probabilities: Of all choices, in their order; empty otherwise.
+        likelihoods: Of all choices, how likely the model is to say just this of all that there is to say.
         usage: What it cost.
     """
 
@@ -78,6 +79,7 @@ class Thought(Generic[T]):
     text: str
     confidence: float | None
     probabilities: tuple[float, ...] = ()
+    likelihoods: tuple[float, ...] = ()
     reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
     likelihood: float | None = None

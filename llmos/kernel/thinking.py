@@ -126,6 +126,7 @@ async def choose(
         return {
             "choice": choices.index(scores.best.choice),
             "probabilities": [choice.probability for choice in scores.choices],
+            "likelihoods": [min(math.exp(choice.logprob), 1.0) for choice in scores.choices],
             "money": _pay(branch, engine, usage),
             "usage": asdict(usage),
         }
@@ -152,6 +153,7 @@ async def choose(
         text=choice,
         confidence=probabilities[chosen] if probabilities else None,
         probabilities=probabilities,
+        likelihoods=tuple(data.get("likelihoods", ())),
         usage=Usage(**data["usage"]),
     )
 

@@ -25,7 +25,11 @@ from llmos.agents import allowed, jobs, reading
 from llmos.agents.grounding import Request
 from llmos.agents.jobs import Job
 from llmos.agents.joining import sayings
+from llmos.agents.router import SURE
+from llmos.agents.routing import Weighed, weigh
 from llmos.agents.shortlist import Scored, shortlist
+from llmos.agents.structure import own_words
+from llmos.agents.ways import given as ways_of
 from llmos.events import Finished
 from llmos.kernel.calls import Traits
 from llmos.learn.data.example import Example, SheetMaker, Split
@@ -45,10 +49,12 @@ class Said:
 
     Attributes:
         text: Its choice, or what it wrote.
-        shares: Of all choices, in their order; for answers out of passages those of the answer and of there being none;
+        shares: Of all choices, in their order; for answers out of passages as `llmos.agents.reading.shares` has them;
             otherwise one, the mean probability of the tokens.
         right: It is what was wanted; a program, that it prints what the wanted one does.
         scored, near: Of a choice among tools, what words and meanings say of it (`llmos.agents.joining`).
+        weighed: And of a choice among agents (`llmos.agents.routing`).
+        settled: These leave nothing to ask the model.
     """
 
     example: Example
@@ -57,6 +63,18 @@ class Said:
     right: bool
     scored: tuple[Scored, ...] = ()
     near: Mapping[str, float] | None = None
+    weighed: tuple[Weighed, ...] = ()
+    settled: bool = False
+
+    @property
+    def confidence(self) -> float:
+        """How likely it is right: the share of what was taken."""
+        return max(self.shares[:2] if self.example.job == "read" else self.shares)
+
+    @property
+    def found(self) -> bool:
+        """What it says is one of the answers, whether it was taken or not."""
+        return self.text in (self.example.answer, *self.example.alike)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +152,8 @@ async def ask(
                 said = await ask_one(engine, example, adapter)
             if example.tools:
                 said = await _with_helpers(said, similar)
+            elif example.ways:
+                said = await _with_router(said, similar)
         done += 1
         tell(done)
         return said
@@ -160,6 +180,18 @@ async def _with_helpers(said: Said, similar: Similar | None) -> Said:
     return replace(said, scored=tuple(scored), near=near)
 
 
+async def _with_router(said: Said, similar: Similar | None) -> Said:
+    """What the router makes of the words, and of meanings where these leave it open; of agents of which only what they
+    are for is known."""
+    ways, task = ways_of(said.example.ways), said.example.request
+    found = weigh(task, ways, {})
+    settled = found[0].share >= SURE
+    if similar is not None and not settled:
+        texts = {way.title: sayings(way.name, way.description) for way in ways}
+        found = weigh(task, ways, {}, await similar(own_words(task), texts))
+    return replace(said, weighed=tuple(found), settled=settled)
+
+
 @dataclass(frozen=True, slots=True)
 class _Shown:
     """A tool that is not there."""
@@ -179,9 +211,8 @@ async def _read(engine: Engine, example: Example, adapter: str) -> Said:
     text, _ = await _generated(engine, example, adapter)
     choices = (text or "?", jobs.NOT_FOUND)
     request = Score(context=example.context, choices=choices, adapter=adapter, priority="background")
-    shares = tuple(one.probability for one in (await engine.score(request)).choices)
-    said = text if shares[0] >= shares[1] else jobs.NOT_FOUND
-    return Said(example, text, shares, said == example.answer)
+    found, missing = (min(math.exp(one.logprob), 1.0) for one in (await engine.score(request)).choices)
+    return _judged(example, text, reading.shares(found, missing))
 
 
 async def _read_nearest(engine: Engine, example: Example, adapter: str, similar: Similar) -> Said:
@@ -193,7 +224,14 @@ async def _read_nearest(engine: Engine, example: Example, adapter: str, similar:
     said = await _read(engine, replace(example, context=context, within=within), adapter)
     answer, number = split_answer(said.text)
     text = jobs.found(answer, shown[number - 1] + 1) if number else said.text
-    return replace(said, example=example, text=text, right=said.right and text == example.answer)
+    return _judged(example, text, said.shares)
+
+
+def _judged(example: Example, text: str, shares: tuple[float, ...]) -> Said:
+    """What was read, or "not found" where that is likelier."""
+    said = Said(example, text, shares, right=False)
+    right = said.found if shares[0] >= shares[1] else example.answer == jobs.NOT_FOUND
+    return replace(said, right=right)
 
 
 async def _program(engine: Engine, example: Example, adapter: str) -> Said:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from llmos.agents.calibration import Sample, ece, fit_temperature, tempered
 from llmos.agents.jobs import ANSWER, ASK, NOT_FOUND, Job
 from llmos.agents.joining import joined
+from llmos.agents.router import MICROCODE, SHOWN
+from llmos.agents.routing import judged, nearest
 from llmos.learn.data.example import Example, Sheet, SheetMaker, Split
 from llmos.learn.evaluate import Figure, Said, ask, examples, f1, split_answer
 
@@ -161,7 +163,7 @@ async def measure(
         if one.job == "choose" and one.others:
             chosen += said
     every = [_decided(one, known) for said in by_job.values() for one in said]
-    sure = [(max(one.shares), one.right) for one in every]
+    sure = [(one.confidence, one.right) for one in every]
     if sure:
         rows.append(Row(ECE, "all", (0.0,) * len(sure), lower=True, value=ece(sure)))
     return Measured(tuple(rows), by_job)
@@ -242,24 +244,32 @@ def _rows(one: _Set, said: Sequence[Said], chosen: Sequence[Said], known: Mappin
             hard = tuple(float(each.right) for each in said if each.example.kind != "decide")
             more = [Row(f"{one.name}, other words", one.job, hard)] if hard else []
             return [Row(one.name, one.job, right), *more]
-        case name if said and said[0].scored:
+        case name if said and (said[0].scored or said[0].weighed):
             return [Row(name, one.job, right), Row(f"{name}: microcode alone", one.job, alone)]
         case _:
             return [Row(one.name, one.job, right)]
 
 
 def _decided(said: Said, known: Mapping[str, float]) -> Said:
-    """An answer as the kernel takes it: its shares at the job's temperature, and a choice among tools joined with what
-    words and meanings say.
+    """An answer as the kernel takes it: its shares at the job's temperature, and a choice among tools or agents joined
+    with what words and meanings say.
     """
     example = said.example
     shares = tempered(said.shares, known.get(example.job, 1.0))
-    if not said.scored:
+    if not said.scored and not said.weighed:
         return replace(said, shares=shares)
-    found = joined(said.scored, said.near, dict(zip(example.choices, shares, strict=True)))
+    by_name = dict(zip(example.choices, shares, strict=True))
+    found = joined(said.scored, said.near, by_name) if said.scored else _routed(said, by_name)
     best = next(iter(found))
     shares = tuple(found[name] for name in example.choices)
     return replace(said, text=best, shares=shares, right=best == example.answer)
+
+
+def _routed(said: Said, shares: Mapping[str, float]) -> dict[str, float]:
+    """The share of every agent as the router has it, best first."""
+    near = {one.way.title: shares[one.way.title] for one in nearest(said.weighed, SHOWN)}
+    found = said.weighed if said.settled else judged(said.weighed, near, MICROCODE)
+    return {one.way.title: one.share for one in found}
 
 
 def _each(said: Sequence[Said], share: Callable[[Said], float]) -> list[float]:
@@ -302,21 +312,33 @@ def _bound(others: Sequence[float], share: float) -> float:
 
 # -- passages
 
+_ABSENT = {"not shown": "the passage is not there", "impossible": "a passage looks as if it answered"}
+"""Of real prose, why there is no answer, by kind of example."""
+
 
 def _reading(name: str, said: Sequence[Said]) -> list[Row]:
     found = [one for one in said if one.example.answer != NOT_FOUND]
     absent = [one for one in said if one.example.answer == NOT_FOUND]
-    overlap = tuple(f1(one.text, one.example.answer) for one in found)
+    overlap = tuple(max(f1(one.text, wanted) for wanted in (one.example.answer, *one.example.alike)) for one in found)
     cited = tuple(float(split_answer(one.text)[1] == split_answer(one.example.answer)[1]) for one in found)
     recall = _recall(_each(absent, _missing), _each(found, _missing), ABSTAINED)
+    kinds = [one.example.kind for one in absent]
+    parts = {
+        name: tuple(value for value, kind in zip(recall, kinds, strict=True) if kind == which)
+        for which, name in _ABSENT.items()
+    }
     return [
         Row(f"{name}: answer (F1)", "read", overlap),
         Row(f"{name}: citation", "read", cited),
         Row(f"{name}: “not found”, recall at ≤ {ABSTAINED:.0%} false abstentions", "read", recall),
+        *(Row(f"{name}: “not found”, {part}", "read", values) for part, values in parts.items() if values),
     ]
 
 
 # -- confidences
+
+_OTHER_WORDS = 2
+"""Which of `llmos.agents.reading.shares` is that of other words."""
 
 
 def temperatures(said: Mapping[Job, Sequence[Said]]) -> dict[str, float]:
@@ -328,6 +350,8 @@ def _sample(said: Said) -> Sample:
     """An answer as calibration takes it; of what was written freely, only whether it is right."""
     if len(said.shares) == 1:
         return Sample(said.shares, 0 if said.right else -1)
+    if said.example.job == "read" and said.example.answer != NOT_FOUND and not said.found:
+        return Sample(said.shares, _OTHER_WORDS)
     return Sample(said.shares, _place(said.example, said.example.answer))
 
 

@@ -105,3 +105,27 @@ def test_whatever_stands_in_a_request_can_be_said_of_it(before: str, value: str,
 def test_numbers_are_json(values: list[float]) -> None:
     for number in allowed.numbers(" and ".join(map(str, values))):
         assert isinstance(json.loads(number), int | float)
+
+
+@pytest.mark.parametrize(
+    ("words", "sum_"),
+    [
+        ("first add 168 and 98325, and then times 6", "(168 + 98325) * 6"),
+        ("1,250 and 3,5", "1,250 + 3 * 5"),
+        ("what is half of 433", "433 / 2"),
+        ("a dozen eggs at 30 cents", "12 * 30"),
+        ("three of 9.99", "three * 9.99"),
+        ("26.25 percent off 36", "36 - 26.25 percent"),
+        ("how many miles are 42 km?", "42 km in miles"),
+        ("how many centimeters make nine inches", "nine inches to centimeters"),
+    ],
+)
+def test_sums_have_the_numbers_that_stand_there_or_that_a_word_means(words: str, sum_: str) -> None:
+    said = json.dumps({"sum": sum_})
+    assert accepts(allowed.arguments(spec(sum={"type": "string"}), words), said)
+
+
+def test_sums_have_no_others() -> None:
+    tool = spec(sum={"type": "string"})
+    for words, sum_ in (("half of 433", "433 / 3"), ("168 and 98325, then", "168 + 983"), ("42 km", "42 km in miles")):
+        assert not accepts(allowed.arguments(tool, words), json.dumps({"sum": sum_}))

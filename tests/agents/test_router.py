@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmos.agents import routing
+from llmos.agents import jobs, routing
 from llmos.agents.assistant import assistant, is_offered
 from llmos.agents.router import DEFAULT, Route, Router, meant_by, route, routed
 from llmos.agents.structure import clauses, own_words, structure
@@ -25,7 +25,7 @@ from llmos.kernel.policy import DefaultPolicy
 from llmos.kernel.process import AgentCode, Process
 from llmos.kernel.protocols import Engine, Similar
 from llmos.kernel.system import System, Task
-from llmos.messages import Score
+from llmos.messages import Context, Microcode, Score
 from llmos.tools.registry import BUILT_IN, load_tools
 from tests.agents.conftest import Person
 
@@ -272,13 +272,49 @@ async def test_without_an_embedding_model_words_alone_decide_among_many(offices:
     assert next(iter(found.shares)) == "weighs-lamps"
 
 
+async def test_with_microcode_meanings_are_asked_and_it_chooses_in_its_own_form(offices: MakeOffice) -> None:
+    asked: list[str] = []
+
+    async def similar(request: str, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
+        asked.append(request)
+        return {name: 0.3 * (name == "ben") for name in texts}
+
+    model = ScriptedEngine("-", scores=lambda request: [0.0] * len(request.choices), microcode=CODE)
+    found = await offices(model, similar=similar).route(VAGUE, STRANGERS)
+    assert asked == [VAGUE]
+    assert next(iter(found.shares)) == "ben"  # microcode finds all alike
+    (form,) = [request.context for request in model.score_requests]
+    assert form == jobs.whom({name: STRANGERS[name] for name in form_names(form)}, VAGUE)
+    assert set(form_names(form)) <= set(STRANGERS)
+    likes = ScriptedEngine(
+        "-", scores=lambda request: [9.0 * (name == "dan") for name in request.choices], microcode=CODE
+    )
+    assert (await offices(likes, similar=similar).route(VAGUE, STRANGERS)).choice == "dan"
+
+
+async def test_what_the_words_settle_asks_neither_meanings_nor_microcode(offices: MakeOffice) -> None:
+    async def similar(request: str, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
+        raise AssertionError(request)
+
+    model = ScriptedEngine("-", scores=lambda request: [0.0] * len(request.choices), microcode=CODE)
+    assert (await offices(model, similar=similar).route("fix the bug in a.py")).choice == "coder"
+    assert not model.score_requests
+
+
 # -- where it is not sure
+
+
+def form_names(form: Context) -> list[str]:
+    """The names that a form of `whom` lists, in its order."""
+    lines = form.messages[0].content.splitlines()
+    return [line[2:].partition(":")[0] for line in lines if line.startswith("- ")]
 
 
 def unsure() -> ScriptedEngine:
     return ScriptedEngine("-")
 
 
+CODE = Microcode(name="kernel", prompts=jobs.fingerprint())
 VAGUE = "take care of the old thing"
 STRANGERS = {**dict.fromkeys(("ada", "ben", "cleo", "dan"), "takes care of old things"), "manager": ""}
 

@@ -38,11 +38,18 @@ _GENERAL = frozenset({"web_search", "http_get", "http_request", "python", "shell
 
 _GROUPS = (
     {"builtin", "files", "system", "developer", "database", "web", "images", "security", "office", "text_language"},
+    {"builtin", "files", "system", "developer", "networks_cloud", "documents_pdf", "repairs_hardware"},
     {"builtin", "calendar", "office", "messages", "health", "travel", "work_hr", "education", "social"},
-    {"builtin", "maths", "money", "weather_maps", "health", "science", "realestate", "text_language"},
-    {"travel", "weather_maps", "food", "sports_games", "logistics", "vehicles"},
-    {"food", "shopping", "money", "office", "logistics", "government"},
+    {"builtin", "calendar", "office", "messages", "personal_records", "documents_pdf", "animals_farming"},
+    {"builtin", "calendar", "office", "messages", "legal_public", "government", "work_hr"},
+    {"builtin", "maths", "money", "weather_maps", "health", "science", "realestate", "text_language", "games_puzzles"},
+    {"travel", "weather_maps", "food", "sports_games", "logistics", "vehicles", "games_puzzles"},
+    {"food", "shopping", "money", "office", "logistics", "government", "repairs_hardware"},
     {"media", "music", "home", "system", "web", "sports_games", "iot_energy", "social", "vehicles"},
+    {"home", "system", "iot_energy", "networks_cloud", "games_puzzles", "repairs_hardware"},
+    {"social", "music", "iot_energy", "shopping", "animals_farming"},
+    {"calendar", "office", "messages", "social", "sports_games", "music", "media", "food", "work_hr", "events_clubs"},
+    {"office", "files", "shopping", "money", "images", "home", "logistics", "printing_crafts"},
 )
 """Domains whose tools can do some of each other's work."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,8 @@ from llmos.learn.data import values
 from llmos.learn.data.example import Split, part, split_of
 from llmos.learn.data.noise import dressed, noisy
 from llmos.learn.data.schemas import Parameter, ToolKind, builtin_tools, skeleton, tools
+from llmos.tools.arithmetic import ArithmeticProblem, evaluate
+from llmos.tools.builtin.calculator import written
 
 _TRIES = 40
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -124,9 +127,17 @@ def chain(random: Random, split: Split, pattern: Pattern) -> tuple[str, list[Cal
             known |= set(slots_of(gives))
         else:
             own = {name: Said(str(value), value) for name, value in arguments.items()}
-            result = given(random, split, random.choice(good_results(link.tool)), {**said, **own}, [link.tool])
+            result = came(random, split, link.tool, arguments, {**said, **own})
         calls.append(Call(link.tool, arguments, result, result.startswith("error")))
     return text, calls
+
+
+def came(random: Random, split: Split, tool: ToolKind, arguments: Mapping[str, Any], said: dict[str, Said]) -> str:
+    """What a call gave where all went well; of a sum, what it comes to."""
+    if tool.name == "calculator":
+        with suppress(ArithmeticProblem):
+            return written(evaluate(str(arguments["expression"])))
+    return given(random, split, random.choice(good_results(tool)), said, (tool,))
 
 
 def good_results(tool: ToolKind) -> Sequence[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from llmos.agents import jobs
 from llmos.learn.data.example import Example, Sheet, Split
 from llmos.learn.data.noise import noisy
-from llmos.learn.data.pools import dealt, drawn, filled
+from llmos.learn.data.pools import dealt, drawn, filled, lines
 from llmos.learn.data.talk import sentence, slots
 from llmos.learn.data.wording import with_article
 from llmos.messages import Context, Message
@@ -47,11 +47,10 @@ def _sheet(random: Random, split: Split, job: jobs.Job, context: Callable[[Seque
 
 def _spoken(turns: str, values: Mapping[str, str], random: Random, split: Split) -> list[Message]:
     """The turns of a conversation, now and then after a greeting, or with thanks at the end."""
-    lines = _lines(turns)
     said: list[Message] = []
     if random.random() < _OPENED:
         said += _aside("open", random, split)
-    for line in lines:
+    for line in lines(turns):
         role, _, ways = line.partition(": ")
         way = random.choice(ways.split(" // "))
         text = filled(way, values).replace(" / ", "\n")
@@ -65,12 +64,8 @@ def _spoken(turns: str, values: Mapping[str, str], random: Random, split: Split)
 
 
 def _aside(place: str, random: Random, split: Split) -> list[Message]:
-    ask, _, say = random.choice(dealt(_lines(_data()["extra"][place]), split, place)).partition(" | ")
+    ask, _, say = random.choice(dealt(lines(_data()["extra"][place]), split, place)).partition(" | ")
     return [Message("user", ask), Message("assistant", say)]
-
-
-def _lines(text: str) -> list[str]:
-    return [line for line in text.split("\n") if line.strip()]
 
 
 @cache

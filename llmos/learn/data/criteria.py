@@ -65,15 +65,9 @@ def _only(random: Random, split: Split, label: str, here: Sequence[Stated], abse
     return _put(random, split, "only"), _text(random, said), _text(random, here)
 
 
-def _about(random: Random, split: Split, label: str, here: Sequence[Stated], absent: Sequence[Stated]) -> Judged | None:
-    subject = here[0].subject
-    text = _text(random, here)
-    if label == TOPIC:
-        other = text_values(random, split, here)
-        if other[0].subject == subject:
-            return None
-        text = _text(random, other[: random.randint(2, 3)])
-    return _put(random, split, "about", s=subject), text, ""
+def _about(random: Random, split: Split, label: str, here: Sequence[Stated], absent: Sequence[Stated]) -> Judged:
+    told = text_values(random, split, here)[: random.randint(2, 3)] if label == TOPIC else here
+    return _put(random, split, "about", s=here[0].subject), _text(random, told), ""
 
 
 def _form(random: Random, split: Split, label: str, here: Sequence[Stated], absent: Sequence[Stated]) -> Judged:

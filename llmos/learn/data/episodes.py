@@ -20,12 +20,12 @@ from llmos.learn.data.chains import (
     Call,
     Pattern,
     Said,
+    came,
     chain,
     data,
     drawn,
     filled,
     given,
-    good_results,
     meant,
     patterns,
     slots_of,
@@ -339,8 +339,8 @@ def _replaced(random: Random, split: Split, asked: _Asked) -> _Asked | None:
 
 
 def _succeeds(random: Random, split: Split, asked: _Asked) -> Call:
-    result = given(random, split, random.choice(good_results(asked.tool)), dict(asked.said), (asked.tool,))
-    return Call(asked.tool, asked.arguments(), result)
+    arguments = asked.arguments()
+    return Call(asked.tool, arguments, came(random, split, asked.tool, arguments, dict(asked.said)))
 
 
 def _fails(asked: _Asked, error: str) -> Call:

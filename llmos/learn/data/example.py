@@ -6,8 +6,8 @@ Knows no job and no model.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, TypeVar
 
@@ -32,7 +32,8 @@ class Example:
         kind: What it is a case of, for tables of results: `seen`, `near`, `ask`, `not found` …
         within: What the kernel lets the model write (`llmos.agents.allowed`).
         request: In the user's words, where words and meanings help.
-        tools, passages: What a tool is chosen from, and an answer read from.
+        tools, ways, passages: What a tool or an agent is chosen from, and an answer read from.
+        alike: Other answers that count as much in measuring.
     """
 
     job: Job
@@ -43,7 +44,9 @@ class Example:
     within: Constraint | None = None
     request: str = ""
     tools: tuple[ToolSpec, ...] = ()
+    ways: Mapping[str, str] = field(default_factory=dict[str, str])
     passages: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
 
 
 Sheet = Sequence[Example]

@@ -20,7 +20,7 @@ from llmos.agents import jobs
 from llmos.agents.prompts import prompts
 from llmos.learn.data.example import Example, Sheet, Split, split_of
 from llmos.learn.data.noise import noisy
-from llmos.learn.data.pools import dealt, drawn, filled
+from llmos.learn.data.pools import dealt, drawn, filled, lines
 from llmos.messages import Context
 
 KNOWN = Path(__file__).with_name("facts_known.json")
@@ -122,10 +122,10 @@ def unknowable(random: Random, split: Split) -> str:
 
 def everyday(split: Split) -> Sequence[tuple[str, str]]:
     """Questions that everybody can answer, each with its answer; also for simple advice and the meaning of words."""
-    lines = dealt(_lines(_data()["everyday"]), split, _SALT)
+    rows = dealt(_lines(_data()["everyday"]), split, _SALT)
     for kind in ("advice", "explain"):
-        lines += dealt(_lines(talk_rows()[kind]), split, kind)
-    return [(ask, say) for ask, _, say in (line.partition(" | ") for line in lines)]
+        rows += dealt(_lines(talk_rows()[kind]), split, kind)
+    return [(ask, say) for ask, _, say in (row.partition(" | ") for row in rows)]
 
 
 @cache
@@ -153,7 +153,7 @@ def _question(random: Random, split: Split, *, sure: bool) -> tuple[str, str, st
         return noisy(random, unknowable(random, split)), unsure(random), "open"
     doubtful = not sure and random.random() < _DOUBTFUL
     fact = random.choice(divided(split, 2 if sure else int(doubtful)))
-    question = noisy(random, random.choice(fact.asked if split == "train" else fact.held), keep=())
+    question = random.choice(fact.asked if split == "train" else fact.held)  # as it was measured, without noise
     kind = "known" if sure else "doubtful" if doubtful else "unknown"
     return question, random.choice(fact.said) if sure else unsure(random), kind
 
@@ -196,7 +196,7 @@ def _loose(line: str, *, common: bool) -> Fact:
 
 
 def _lines(table: Mapping[str, Any]) -> list[str]:
-    return [line for line in table["rows"].split("\n") if line.strip()]
+    return lines(table["rows"])
 
 
 @cache

@@ -18,7 +18,7 @@ from typing import Any
 from llmos.agents import jobs
 from llmos.learn.data.example import Example, Sheet, Split
 from llmos.learn.data.noise import noisy
-from llmos.learn.data.pools import dealt
+from llmos.learn.data.pools import MONTHS, dealt
 from llmos.learn.data.values import draw
 
 _SIZES = (6, 9)
@@ -39,7 +39,6 @@ _RANGES: Mapping[str, tuple[int, int]] = {
     "n": (210, 9800), "m": (11, 99), "k": (3, 9), "d": (10, 28), "y": (2015, 2029),
 }  # fmt: skip
 _KINDS: Mapping[str, str] = {"first": "first_name", "last": "last_name"}
-_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November")
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,11 +262,11 @@ def _value(random: Random, split: Split, kind: str) -> str:
         case "money":
             return f"{random.randint(3, 900)}.{random.choice(('00', '50', '90', '99'))} €"
         case "month":
-            return random.choice(_MONTHS)
+            return random.choice(MONTHS)
         case "id":
             return f"T-{random.randint(100, 9999)}"
         case "date":
-            return f"{random.randint(1, 28)} {random.choice(_MONTHS)}"
+            return f"{random.randint(1, 28)} {random.choice(MONTHS)}"
         case "animal" | "language":
             return draw(kind, random, split).text
         case _:

@@ -45,7 +45,7 @@ def passage_sheet(random: Random, split: Split) -> Sheet:
 
 
 def _document_sheet(random: Random, split: Split) -> Sheet:
-    count = random.choices((5, 4, 3, 2, 1), (66, 12, 10, 7, 5))[0]
+    count = random.choices((5, 4, 3, 2, 1), (38, 10, 10, 36, 6))[0]
     prose = random.choice((1, 2)) if count > 2 and random.random() < 0.2 else 0
     documents = _documents(random, split, count - prose)
     texts = [*(one.text for one in documents), *(python.prose(random, split) for _ in range(prose))]

@@ -18,6 +18,16 @@ _T = TypeVar("_T")
 _SLOT = re.compile(r"\{(\w+)\}")
 _TEST, _VALIDATION = 0.16, 0.08
 
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a text that have something on them."""
+    return [line for line in text.split("\n") if line.strip()]
+
 
 def dealt(pool: Sequence[_T], split: Split, salt: str = "") -> list[_T]:
     """The items of a pool that belong to a split: as `part` gives them, but of pools of three none is left empty.

@@ -25,7 +25,7 @@ from llmos.errors import ConfigError
 from llmos.learn.data import values
 from llmos.learn.data.example import Example, Sheet, Split, share_of, split_of
 from llmos.learn.data.noise import noisy
-from llmos.learn.data.pools import dealt, drawn, filled
+from llmos.learn.data.pools import dealt, drawn, filled, lines
 
 _FOLDER = Path(__file__).with_suffix("")
 _WORDING = _FOLDER / "wording.toml"
@@ -138,7 +138,7 @@ def request(family: Family, slots: Mapping[str, Given], random: Random, split: S
     if random.random() < _LOOSE:
         phrase = _loose().sub("", phrase)
     task = filled(_inflected(phrase, third=form == "that"), said)
-    wrapper = random.choice(dealt(_lines(_words()["wrappers"][form]), split, form))
+    wrapper = random.choice(dealt(lines(_words()["wrappers"][form]), split, form))
     imperative = wrapper.startswith("~")
     wrapper = wrapper.removeprefix("~")
     pools = {name: tuple(_items(text)) for name, text in _words()["parts"].items()}
@@ -171,7 +171,7 @@ def _example(family: Family, random: Random, split: Split) -> Example:
 
 def _family(subject: str, data: Mapping[str, Any]) -> Family:
     asks: list[tuple[str, str]] = []
-    for line in _lines(data["ask"]):
+    for line in lines(data["ask"]):
         kind, _, words = line.partition(" ")
         asks.append((kind, words))
     return Family(
@@ -193,7 +193,7 @@ def _inflected(phrase: str, *, third: bool) -> str:
 
 @cache
 def _loose() -> re.Pattern[str]:
-    return re.compile("|".join(_lines(_words()["optional"]["lines"])))
+    return re.compile("|".join(lines(_words()["optional"]["lines"])))
 
 
 def _third(verb: str) -> str:
@@ -256,7 +256,7 @@ def _until(random: Random, split: Split, args: Sequence[str]) -> Given:
     """`until LOW HIGH`: words for where a range ends, and the number that a program stops before."""
     value = _of_split(random, split, *map(int, args))
     with_end = random.random() < 0.5
-    words = random.choice(_lines(_words()["ends"]["with" if with_end else "without"]))
+    words = random.choice(lines(_words()["ends"]["with" if with_end else "without"]))
     code = f"{value} + 1" if with_end else str(value)
     return Given({"": filled(words, {"n": str(value)})}, {"": code, "_end": str(value)}, value + with_end)
 
@@ -265,7 +265,7 @@ def _span(random: Random, split: Split, args: Sequence[str]) -> Given:
     """`span LOW HIGH LOW HIGH`: words for a range, the arguments of `range`, and both its bounds."""
     low, high = _of_split(random, split, *map(int, args[:2])), _of_split(random, split, *map(int, args[2:]))
     kind = random.choice(("with", "with", "with", "without", "within"))
-    text = filled(random.choice(_lines(_words()["spans"][kind])), {"a": str(low), "b": str(high)})
+    text = filled(random.choice(lines(_words()["spans"][kind])), {"a": str(low), "b": str(high)})
     start = f"{low} + 1" if kind == "within" else str(low)
     end = f"{high} + 1" if kind == "with" else str(high)
     return Given({"": text}, {"": f"{start}, {end}"}, range(low + (kind == "within"), high + (kind == "with")))
@@ -359,7 +359,7 @@ def _sentence(random: Random, split: Split, args: Sequence[str]) -> Given:
     """`sentence [bare]`: quoted in a request; or in small letters from a to z, without marks."""
     text = ""
     for _ in range(_TRIES):
-        template = random.choice(dealt(_lines(_words()["sentences"]["lines"]), split, "sentences"))
+        template = random.choice(dealt(lines(_words()["sentences"]["lines"]), split, "sentences"))
         text = values.filled(template, random, split)
         if text.isascii() and not (args and re.search(r"[0-9]", text)):
             break
@@ -474,11 +474,7 @@ def _ordinal(number: int) -> str:
 
 
 def _items(text: str) -> list[str]:
-    return [item for line in _lines(text) for item in line.split(" | ")]
-
-
-def _lines(text: str) -> list[str]:
-    return [line for line in text.split("\n") if line.strip()]
+    return [item for line in lines(text) for item in line.split(" | ")]
 
 
 @cache

@@ -158,8 +158,9 @@ def _sheet(
     used: set[str] = set()
     for name in _spread(random, [name for name in ways if pools.get(name)], random.randint(*_SIZES)):
         template = _another(random, pools[name], used)
-        context = jobs.whom(ways, filled(random, split, template))
-        sheet.append(Example("whom", context, name, tuple(ways), kind))
+        request = filled(random, split, template)
+        context = jobs.whom(ways, request)
+        sheet.append(Example("whom", context, name, tuple(ways), kind, request=request, ways=ways))
     return sheet
 
 

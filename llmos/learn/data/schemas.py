@@ -199,7 +199,8 @@ class ToolKind:
         texts: dict[str, str] = {}
         arguments = self._say(replace(template, say=say), random, split, texts)
         arguments |= {name: _filled(value, texts) for name, value in template.given.items()}
-        text = noisy(random, _filled(say, texts), keep=tuple(texts.values()))
+        fixed = [value for value in template.given.values() if isinstance(value, str) and "{" not in value]
+        text = noisy(random, _filled(say, texts), keep=(*texts.values(), *fixed))
         ordered = {shown.names[name]: arguments[name] for name in _order(shown) if name in arguments}
         return Asked(text, ordered, texts, template)
 

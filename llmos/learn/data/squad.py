@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -150,13 +150,23 @@ class _Shown:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question, what is to be said, what it is a case of, and what may be said too."""
+
+    text: str
+    said: str
+    kind: str
+    alike: tuple[str, ...] = ()
+
+
 def reading_sheet(random: Random, paragraphs: Sequence[Paragraph], *, typed: float) -> Sheet:
     """Six to nine questions about the same one to five paragraphs, long ones cut, mostly of one title.
 
     Args:
         typed: The share of questions that are typed carelessly.
     """
-    asked: list[tuple[str, str, str]] = []
+    asked: list[_Asked] = []
     texts: list[str] = []
     for _ in range(_TRIES):
         shown = _passages(random, paragraphs)
@@ -166,34 +176,44 @@ def reading_sheet(random: Random, paragraphs: Sequence[Paragraph], *, typed: flo
             break
     within = allowed.answer(texts)
     sheet: list[Example] = []
-    for text, said, kind in asked:
-        question = noisy(random, text) if random.random() < typed else text
-        sheet.append(_read(texts, question, said, kind, within))
+    for one in asked:
+        question = noisy(random, one.text) if random.random() < typed else one.text
+        sheet.append(_read(texts, replace(one, text=question), within))
     return tuple(sheet)
 
 
-def _read(texts: Sequence[str], question: str, said: str, kind: str, within: Constraint) -> Example:
-    context, passages = jobs.read(texts, question), tuple(texts)
-    return Example("read", context, said, kind=kind, within=within, request=question, passages=passages)
+def _read(texts: Sequence[str], one: _Asked, within: Constraint) -> Example:
+    return Example(
+        "read",
+        jobs.read(texts, one.text),
+        one.said,
+        kind=one.kind,
+        within=within,
+        request=one.text,
+        passages=tuple(texts),
+        alike=one.alike,
+    )
 
 
-def _asked(random: Random, paragraphs: Sequence[Paragraph], shown: Sequence[_Shown]) -> list[tuple[str, str, str]]:
-    """Questions with what is to be said and what they are a case of, in any order."""
+def _asked(random: Random, paragraphs: Sequence[Paragraph], shown: Sequence[_Shown]) -> list[_Asked]:
+    """Questions in any order."""
     texts = [one.text for one in shown]
-    answered: list[tuple[str, str, str]] = []
-    impossible: list[tuple[str, str, str]] = []
+    answered: list[_Asked] = []
+    impossible: list[_Asked] = []
     for number, one in enumerate(shown, 1):
         for question in one.paragraph.questions:
             answer = _answer(question, one.text)
             if answer and _only_here(question.text, answer, number, texts):
-                answered.append((question.text, jobs.found(answer, number), "found"))
+                others = {text for text in question.answers if stands(text, one.text)} - {answer}
+                alike = tuple(jobs.found(text, number) for text in sorted(others))
+                answered.append(_Asked(question.text, jobs.found(answer, number), "found", alike))
             elif not question.answers and _only_here(question.text, "", number, texts):
-                impossible.append((question.text, jobs.NOT_FOUND, "impossible"))
+                impossible.append(_Asked(question.text, jobs.NOT_FOUND, "impossible"))
     count = random.randint(10, 16)
     without = sum(random.random() < NOT_ANSWERED for _ in range(count))
     without = min(without, max(1, len(answered) * 2 // 3))
     hidden = _elsewhere(random, paragraphs, shown, sum(random.random() < 0.4 for _ in range(without)))
-    chosen = [(one.text, jobs.NOT_FOUND, "not shown") for one in hidden]
+    chosen = [_Asked(one.text, jobs.NOT_FOUND, "not shown") for one in hidden]
     chosen += random.sample(impossible, min(len(impossible), without - len(chosen)))
     chosen += random.sample(answered, min(len(answered), count - without))
     return random.sample(chosen, len(chosen))
@@ -204,7 +224,7 @@ def _passages(random: Random, paragraphs: Sequence[Paragraph]) -> list[_Shown]:
     first = random.choice(paragraphs)
     kin = [one for one in paragraphs if one.title == first.title and one is not first]
     others = [one for one in paragraphs if one.title != first.title]
-    count = random.choices((5, 4, 3, 2, 1), (70, 12, 8, 6, 4))[0]
+    count = random.choices((5, 4, 3, 2, 1), (42, 8, 8, 36, 6))[0]
     near = min(len(kin), sum(random.random() < 0.75 for _ in range(count - 1)))
     chosen = [first, *random.sample(kin, near)]
     if others:

@@ -15,13 +15,9 @@ from typing import Any
 
 from llmos.learn.data.example import Split
 from llmos.learn.data.operations import WEEKDAYS, clock
-from llmos.learn.data.pools import dealt
+from llmos.learn.data.pools import MONTHS, dealt
 from llmos.learn.data.values import draw
 
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
-)  # fmt: skip
 _RANGES: Mapping[str, tuple[int, int]] = {
     "count": (11, 95), "small": (3, 9), "year": (1790, 2024), "n": (100, 4900), "m": (11, 95), "k": (3, 9),
     "d": (10, 28), "y": (1950, 2030),
@@ -122,7 +118,7 @@ def drawn_value(random: Random, split: Split, kind: str) -> str:
         return str(random.choice(dealt(texts()["pools"][kind], split, kind)))
     match kind:
         case "date":
-            day, month, year = random.randint(1, 28), random.choice(_MONTHS), random.randint(2015, 2029)
+            day, month, year = random.randint(1, 28), random.choice(MONTHS), random.randint(2015, 2029)
             return random.choice(
                 (f"{day} {month}", f"{day} {month} {year}", f"{month} {day}", f"{month} {day}, {year}")
             )

@@ -20,7 +20,7 @@ from llmos.agents.prompts import prompts
 from llmos.learn.data import facts, wording
 from llmos.learn.data.example import Example, Sheet, Split
 from llmos.learn.data.noise import noisy
-from llmos.learn.data.pools import dealt, drawn, filled
+from llmos.learn.data.pools import dealt, drawn, filled, lines
 from llmos.messages import Context, Message
 
 _BEFORE = 0.12
@@ -89,8 +89,8 @@ def _small_talk(random: Random, split: Split) -> _Said:
 def _filler(random: Random, split: Split) -> _Turn:
     """A turn that matters to nothing else: it names nobody and nothing."""
     block = random.choice([block for block in _data()["block"] if block["kind"] in _FILLERS])
-    asks = [ask for ask in dealt(_lines(block["ask"]), split, block["kind"]) if "{" not in ask]
-    return random.choice(asks), random.choice(_lines(block["say"]))
+    asks = [ask for ask in dealt(lines(block["ask"]), split, block["kind"]) if "{" not in ask]
+    return random.choice(asks), random.choice(lines(block["say"]))
 
 
 def _serious(random: Random, split: Split) -> _Said:
@@ -100,9 +100,9 @@ def _serious(random: Random, split: Split) -> _Said:
 
 
 def _of_block(block: Mapping[str, Any], random: Random, split: Split) -> _Said:
-    template = random.choice(dealt(_lines(block["ask"]), split, block["kind"]))
+    template = random.choice(dealt(lines(block["ask"]), split, block["kind"]))
     ask = filled(template, drawn(template, slots(), random, split))
-    say = random.choice(_lines(block["say"]))
+    say = random.choice(lines(block["say"]))
     return (), _typed(random, ask), say
 
 
@@ -114,7 +114,7 @@ def _row(random: Random, split: Split) -> _Said:
 
 def _letter(random: Random, split: Split) -> _Said:
     """A small text about what the wish names."""
-    row = random.choice(dealt(_lines(_data()["letters"]["rows"]), split, "letters"))
+    row = random.choice(dealt(lines(_data()["letters"]["rows"]), split, "letters"))
     values = drawn(row, slots(), random, split)
     asks, _, say = row.partition(" | ")
     ask = wording.with_article(filled(random.choice(asks.split(" // ")), values))
@@ -138,7 +138,7 @@ def _again(random: Random, split: Split) -> _Said:
 
 def earlier(random: Random, split: Split) -> _Said:
     """A question on what the user has said before, or on what they have not."""
-    row = random.choice(dealt(_lines(_data()["earlier"]["rows"]), split, "earlier"))
+    row = random.choice(dealt(lines(_data()["earlier"]["rows"]), split, "earlier"))
     values = drawn(row, slots(), random, split)
     told, reply, ask, say = (sentence(filled(one, values)) for one in row.split(" | "))
     before = [(told, reply)]
@@ -146,7 +146,7 @@ def earlier(random: Random, split: Split) -> _Said:
         before.append(_filler(random, split))
     if random.random() < 0.2:
         unsaid = _data()["unsaid"]
-        return before, _typed(random, random.choice(dealt(_lines(unsaid["ask"]), split))), random.choice(unsaid["say"])
+        return before, _typed(random, random.choice(dealt(lines(unsaid["ask"]), split))), random.choice(unsaid["say"])
     return before, ask, say
 
 
@@ -241,11 +241,7 @@ def sentence(text: str) -> str:
 
 @cache
 def _rows(split: Split) -> Sequence[str]:
-    return [row for kind, part in facts.talk_rows().items() for row in dealt(_lines(part["rows"]), split, kind)]
-
-
-def _lines(text: str) -> list[str]:
-    return [line for line in text.split("\n") if line.strip()]
+    return [row for kind, part in facts.talk_rows().items() for row in dealt(lines(part["rows"]), split, kind)]
 
 
 @cache

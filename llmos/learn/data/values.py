@@ -15,6 +15,7 @@ from random import Random
 
 from llmos.errors import ConfigError
 from llmos.learn.data.example import Split, part, split_of
+from llmos.learn.data.pools import MONTHS
 
 _SLOT = re.compile(r"\{([a-z_]+?)(\d*)\}")
 _ENOUGH = 15
@@ -23,10 +24,6 @@ _LOWERED = 0.12
 _SPELLED = 0.25
 _WORDS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-)  # fmt: skip
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
 )  # fmt: skip
 
 
@@ -187,7 +184,7 @@ def _of_split(kind: str, writer: Callable[[Random], tuple[str, str]], random: Ra
 
 def _date(random: Random) -> tuple[str, str]:
     day, month, year = random.randint(1, 28), random.randint(1, 12), random.randint(2019, 2029)
-    name = _MONTHS[month - 1]
+    name = MONTHS[month - 1]
     ending = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd"}.get(day, "th")
     short = name[:3]
     text = random.choice((

@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from llmos.learn.data.example import Split
-from llmos.learn.data.pools import dealt, filled
+from llmos.learn.data.pools import dealt, filled, lines
 
 _PLURAL = ("I", "We", "They", "You")
 _SMALL = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -246,7 +246,7 @@ def _items(group: str, split: Split) -> list[str]:
 
 
 def _lines(pool: str, split: Split) -> list[str]:
-    return dealt([line for line in _data()["pools"][pool].split("\n") if line.strip()], split, pool)
+    return dealt(lines(_data()["pools"][pool]), split, pool)
 
 
 @cache

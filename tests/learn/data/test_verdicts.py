@@ -31,7 +31,7 @@ def examples(split: Split, seed: int = 3, sheets: int = 300) -> tuple[Example, .
 def read(example: Example) -> tuple[str, str, str]:
     """Task, source and work as the model sees them."""
     found = re.fullmatch(
-        r"Task: (.*?)\n(?:Source: (.*?)\n)?Work: (.*)", example.context.messages[-1].content, re.DOTALL
+        r"Task: (.*?)\n(?:Source: (.*?)\n)?Work: (.*)\nSeen: [^\n]*", example.context.messages[-1].content, re.DOTALL
     )
     assert found is not None
     return found[1], found[2] or "", found[3]

@@ -12,11 +12,8 @@ from pathlib import Path
 from random import Random
 
 from llmos.learn.data.example import Split
+from llmos.learn.data.pools import MONTHS
 
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
-)  # fmt: skip
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _SMALL = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -121,7 +118,7 @@ def _code(random: Random, split: Split, rest: Sequence[str]) -> Value:
 
 def _date(random: Random, split: Split, _: Sequence[str]) -> Value:
     day, month, year = random.randint(1, 28), random.randint(1, 12), random.randint(2019, 2027)
-    name = _MONTHS[month - 1]
+    name = MONTHS[month - 1]
     ending = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd"}.get(day, "th")
     forms = (
         f"{day} {name} {year}", f"{name} {day}, {year}", f"{year}-{month:02}-{day:02}", f"{day} {name}",
@@ -136,7 +133,7 @@ def _day(random: Random, split: Split, _: Sequence[str]) -> Value:
 
 
 def _month(random: Random, split: Split, _: Sequence[str]) -> Value:
-    return Value(random.choice(_MONTHS))
+    return Value(random.choice(MONTHS))
 
 
 def _time(random: Random, split: Split, rest: Sequence[str]) -> Value:
