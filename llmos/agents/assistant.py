@@ -275,8 +275,11 @@ class _Work:
         means = {one.provenance.source for one in arguments.values() if one.provenance.origin == "record"}
         for one in self.told:
             one.used = one.used or (bool(one.title) and one.title in means)
+        done = jobs.Done(tool, {name: one.value for name, one in arguments.items()}, result.text)
+        if self.done and self.told and self.told[-1].title and _in_another_way(self.done[-1], done, device):
+            self.told[-1].used = True
         self.earlier.append(Earlier(title, result.text, result.value, result.label))
-        self.done.append(jobs.Done(tool, {name: one.value for name, one in arguments.items()}, result.text))
+        self.done.append(done)
         text = result.text
         if "path" in roles_of(device).values() and device.traits.effect == "reads":
             spoken = {str(one.value) for one in arguments.values()}
@@ -466,6 +469,16 @@ def _weighed(near: Sequence[Scored], logs: Sequence[float], weight: float) -> li
     """Choices with a model's log-probabilities, which weigh so much, added; best first."""
     scored = [replace(one, score=one.score + weight * log) for one, log in zip(near, logs, strict=True)]
     return sorted(scored, key=lambda one: (-one.score, one.name))
+
+
+def _in_another_way(before: jobs.Done, done: jobs.Done, device: Device) -> bool:
+    """Whether a call reads the same as the one before and only an option differs: the list again, in another order."""
+    if before.name != done.name or device.traits.effect not in ("pure", "reads"):
+        return False
+    options = {name for name, role in roles_of(device).items() if role in ("enum", "flag")}
+    names = before.arguments.keys() | done.arguments.keys()
+    apart = {name for name in names if before.arguments.get(name) != done.arguments.get(name)}
+    return bool(apart) and apart <= options
 
 
 def nearest(choices: Sequence[Scored], shares: Sequence[float]) -> list[Scored]:

@@ -66,6 +66,13 @@ async def test_an_argument_that_no_rule_finds_is_read_out_of_the_words(make_desk
     assert "plumber" in desk.titles[0]
 
 
+async def test_a_list_that_is_made_again_in_another_order_is_told_once(make_desk: MakeDesk) -> None:
+    desk = await make_desk(engine("list_files"))
+    answer = await desk.ask("show me everything that lies around here. Then put the lot by size")
+    assert desk.titles == ["list_files(folder='.', sort='name')", "list_files(folder='.', sort='size')"]
+    assert answer.count("letters") == 1
+
+
 async def test_what_the_request_lacks_is_asked_for(make_desk: MakeDesk) -> None:
     person = Person(answers=["a.txt"])
     model = engine("read_file", jobs.ASK)
