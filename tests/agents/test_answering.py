@@ -338,7 +338,7 @@ def reader(said: str, *, there: bool) -> ScriptedEngine:
 
     def scores(request: Score) -> list[float]:
         likely = said if there else jobs.NOT_FOUND
-        return [4.0 if choice in (likely, jobs.ANSWER) else 0.0 for choice in request.choices]
+        return [-0.1 if choice in (likely, jobs.ANSWER) else -9.0 for choice in request.choices]
 
     return ScriptedEngine(said, scores=scores, microcode=Microcode(name="kernel", prompts=jobs.fingerprint()))
 
