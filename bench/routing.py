@@ -31,8 +31,8 @@ from llmos.agents.calibration import ece, tempered
 from llmos.agents.knowledge import knowledge
 from llmos.agents.microcode import fitting
 from llmos.agents.prompts import prompts
-from llmos.agents.router import SURE, SURE_ENOUGH, Route, context_for, nearest, routed
-from llmos.agents.routing import Weighed, features_of, tools_for
+from llmos.agents.router import NEAR, SHOWN, SURE, SURE_ENOUGH, Route, context_for, routed
+from llmos.agents.routing import Weighed, features_of, nearest, tools_for
 from llmos.agents.structure import own_words
 from llmos.agents.ways import Way, agent, answer, retrieve, tool
 from llmos.config import EngineOptions
@@ -195,11 +195,12 @@ def mistakes(known: Table, chosen: Sequence[Case], scores: Sequence[Floats]) -> 
 async def model_worth(known: Table, chosen: Sequence[Case], scores: Sequence[Floats], temperature: float) -> list[str]:
     """How many unseen requests that the words leave open come out right, by the weight of the model's choice."""
     engine = await open_engine(None, EngineOptions())
+    count = NEAR if fitting(engine.info) is None else SHOWN
     open_ones: list[tuple[Floats, Floats, int]] = []
     for case, row, place, ways in zip(chosen, scores, known.right, known.ways, strict=True):
         shares = routing.softmax(list(row / temperature))
         order = sorted(range(len(ways)), key=lambda index: -row[index])
-        near = nearest([Weighed(ways[index], {}, row[index], shares[index]) for index in order])
+        near = nearest([Weighed(ways[index], {}, row[index], shares[index]) for index in order], count)
         if near[0].share >= SURE:
             continue
         logs = logs_of(await _shares(engine, [one.way for one in near], own_words(case.words)))
