@@ -162,10 +162,11 @@ def loss(samples: Sequence[Sample], temperature: float) -> float:
 def fit_temperature(samples: Sequence[Sample]) -> float:
     """The temperature of the least loss, from 0.02 to 100, by golden section over its logarithm.
 
-    A choice among several that does not have the right one teaches nothing and is left out.
+    A choice among several that does not have the right one teaches nothing and is left out; and where every choice is
+    right, any temperature is too hot, so that it stays 1.
     """
     used = [one for one in samples if one.right >= 0 or len(one.probabilities) == 1]
-    if not used:
+    if not used or all(one.correct for one in used):
         return 1.0
     low, high = math.log(_COLDEST), math.log(_HOTTEST)
     golden = (math.sqrt(5) - 1) / 2

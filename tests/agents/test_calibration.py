@@ -129,6 +129,12 @@ def test_what_is_kept_is_found_again_by_the_fingerprint(tmp_path: Path, monkeypa
     assert found.fitted("judge").temperature == fitted.kinds["judge"].temperature
 
 
+def test_where_all_is_right_no_temperature_is_fitted() -> None:
+    right = [Sample((0.6, 0.4), 0), Sample((0.2, 0.8), 1)]
+    assert fit_temperature(right) == 1.0
+    assert fit_temperature([*right, Sample((0.9, 0.1), 1)]) != 1.0
+
+
 def test_a_model_with_microcode_is_known_by_what_was_trained_and_not_by_how_it_was_rounded() -> None:
     plain = EngineInfo(name="m", fingerprint="f1")
     merged = replace(plain, fingerprint="f2", microcode=Microcode(name="kernel", digest="d"))
