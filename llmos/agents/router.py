@@ -43,8 +43,8 @@ SHOWN = 12
 """And one with it: what it was trained on."""
 
 MICROCODE = 0.5
-"""What the log-probabilities of microcode weigh, measured on requests that words leave open; those of a model without it
-weigh as `routes.json` says."""
+"""What the log-probabilities of microcode weigh, measured on requests that words leave open; those of others weigh as
+`routes.json` says."""
 
 DEFAULT = "manager"
 """Who takes a task when nobody can say who should."""
