@@ -62,12 +62,14 @@ def test_what_is_too_big_is_refused_with_the_numbers(folder: Path) -> None:
         attach("@big.txt", folder=folder)
 
 
-def test_a_folder_is_refused(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["notes", "~"])
+def test_a_folder_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(StorageError, match="is a folder"):
-        attach("@notes", folder=folder)
+        attach(f"@{name}", folder=folder)
 
 
 @given(st.text(max_size=60))
 def test_no_words_break_it(words: str) -> None:
-    found = attach("@" + words.replace("/", ""), folder=Path("/nonexistent"))
+    there = words.replace("/", "").replace("~", "")  # a home is a folder that is there
+    found = attach("@" + there, folder=Path("/nonexistent"))
     assert found.files == ()
