@@ -130,11 +130,10 @@ class _Writer:
         units = dict.fromkeys(word for word in words if word.lower() in vocabulary().units)
         if not said:
             return ""
-        converted = len(units) > 1
-        numbers_ = f"NUMBER: {_either(said)}"
-        if not converted:
-            return f" | FORMULA{_FORMULA}{numbers_}"
-        return f" | FORMULA | CONVERSION{_FORMULA}{numbers_}{_CONVERSION}UNIT: {_either(units)}"
+        rules = f"{_FORMULA}NUMBER: {_either(said)}"
+        if len(units) < 2:
+            return f" | FORMULA{rules}"
+        return f" | FORMULA | CONVERSION{rules}{_CONVERSION}UNIT: {_either(units)}"
 
     def _value(self, schema: Mapping[str, Any], *, nullable: bool) -> str:
         kind = schema.get("type")

@@ -313,11 +313,9 @@ class _Work:
         """What the words say of a tool's arguments, by the rules and by microcode."""
         device = self.devices[choice.name]
         roles = roles_of(device)
-        open_ones = [
-            name for name, role in roles.items() if role in filling.LEARNT or name not in choice.grounded.values
-        ]
+        open_ = any(role in filling.LEARNT or name not in choice.grounded.values for name, role in roles.items())
         unclear = self.unclear and bool(choice.grounded.missing)
-        if self.code is None or unclear or not open_ones:
+        if self.code is None or unclear or not open_:
             return choice.grounded
         filled = await microcode.fill(self.process, self.code, device.spec, step.words, self.done)
         return filling.joined(device.spec, roles, choice.grounded, filled, step)

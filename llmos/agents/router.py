@@ -14,10 +14,9 @@ from llmos.agents import microcode
 from llmos.agents.answering import answer
 from llmos.agents.asking import few_shot, shares_of
 from llmos.agents.calibration import Thresholds, decide
-from llmos.agents.joining import sayings
 from llmos.agents.knowledge import knowledge
 from llmos.agents.prompts import prompts
-from llmos.agents.routing import Weighed, judged, nearest, spread, tools_for, weigh, weights
+from llmos.agents.routing import Weighed, judged, nearest, sayings_of, spread, tools_for, weigh, weights
 from llmos.agents.shortlist import ANSWER, Scored
 from llmos.agents.structure import own_words
 from llmos.agents.ways import RETRIEVE, Way, WayKind, given, ways
@@ -160,8 +159,7 @@ def _entered(process: Process, found: Route) -> Route:
 
 async def _meanings(process: Process, task: str, choices: Sequence[Way]) -> dict[str, float] | None:
     """How near in meaning each way but the tools is; None where nobody can tell."""
-    texts = {way.title: sayings(way.name, way.description, way.examples) for way in choices if way.kind != "tool"}
-    return await process.compare(own_words(task), texts)
+    return await process.compare(own_words(task), sayings_of(choices))
 
 
 # -- the model

@@ -18,6 +18,7 @@ from typing import Any
 
 from llmos.agents.asking import logs_of
 from llmos.agents.grounding import Request
+from llmos.agents.joining import sayings
 from llmos.agents.knowledge import knowledge
 from llmos.agents.likeness import About, about, cosine, pieces_of, rarities
 from llmos.agents.shortlist import ANSWER, Scored, probabilities, shortlist
@@ -105,6 +106,11 @@ def weigh(
     shares = softmax([one.score / known.temperature for one in found])
     found = [replace(one, share=share) for one, share in zip(found, shares, strict=True)]
     return sorted(found, key=lambda one: (-one.score, one.way.kind, one.way.name))
+
+
+def sayings_of(ways: Sequence[Way]) -> dict[str, tuple[str, ...]]:
+    """What a task is compared with by meaning: what each way but the tools says of itself, by title."""
+    return {way.title: sayings(way.name, way.description, way.examples) for way in ways if way.kind != "tool"}
 
 
 def judged(found: Sequence[Weighed], said: Mapping[str, float], weight: float) -> list[Weighed]:

@@ -26,7 +26,7 @@ from llmos.agents.grounding import Request
 from llmos.agents.jobs import Job
 from llmos.agents.joining import sayings
 from llmos.agents.router import SURE
-from llmos.agents.routing import Weighed, weigh
+from llmos.agents.routing import Weighed, sayings_of, weigh
 from llmos.agents.shortlist import Scored, shortlist
 from llmos.agents.structure import own_words
 from llmos.agents.ways import given as ways_of
@@ -74,7 +74,7 @@ class Said:
     @property
     def found(self) -> bool:
         """What it says is one of the answers, whether it was taken or not."""
-        return self.text in (self.example.answer, *self.example.alike)
+        return self.text in self.example.accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +187,7 @@ async def _with_router(said: Said, similar: Similar | None) -> Said:
     found = weigh(task, ways, {})
     settled = found[0].share >= SURE
     if similar is not None and not settled:
-        texts = {way.title: sayings(way.name, way.description) for way in ways}
-        found = weigh(task, ways, {}, await similar(own_words(task), texts))
+        found = weigh(task, ways, {}, await similar(own_words(task), sayings_of(ways)))
     return replace(said, weighed=tuple(found), settled=settled)
 
 

@@ -267,8 +267,9 @@ def _decided(said: Said, known: Mapping[str, float]) -> Said:
 
 def _routed(said: Said, shares: Mapping[str, float]) -> dict[str, float]:
     """The share of every agent as the router has it, best first."""
-    near = {one.way.title: shares[one.way.title] for one in nearest(said.weighed, SHOWN)}
-    found = said.weighed if said.settled else judged(said.weighed, near, MICROCODE)
+    found = said.weighed
+    if not said.settled:
+        found = judged(found, {one.way.title: shares[one.way.title] for one in nearest(found, SHOWN)}, MICROCODE)
     return {one.way.title: one.share for one in found}
 
 
@@ -319,7 +320,7 @@ _ABSENT = {"not shown": "the passage is not there", "impossible": "a passage loo
 def _reading(name: str, said: Sequence[Said]) -> list[Row]:
     found = [one for one in said if one.example.answer != NOT_FOUND]
     absent = [one for one in said if one.example.answer == NOT_FOUND]
-    overlap = tuple(max(f1(one.text, wanted) for wanted in (one.example.answer, *one.example.alike)) for one in found)
+    overlap = tuple(max(f1(one.text, wanted) for wanted in one.example.accepted) for one in found)
     cited = tuple(float(split_answer(one.text)[1] == split_answer(one.example.answer)[1]) for one in found)
     recall = _recall(_each(absent, _missing), _each(found, _missing), ABSTAINED)
     kinds = [one.example.kind for one in absent]

@@ -48,6 +48,11 @@ class Example:
     passages: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
 
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """All answers that count as right in measuring."""
+        return (self.answer, *self.alike)
+
 
 Sheet = Sequence[Example]
 """Examples whose contexts begin alike (the same system message); read in one go."""
