@@ -20,7 +20,7 @@ from llmos.learn.data.documents.topics import Document, Fact, Topic, ask, docume
 from llmos.learn.data.documents.values import shares, value
 from llmos.learn.data.example import Example, Sheet, Split
 from llmos.learn.data.noise import noisy
-from llmos.learn.data.squad import NOT_ANSWERED, TYPED, Paragraph, Question, reading_sheet
+from llmos.learn.data.squad import NOT_ANSWERED, TYPED, Paragraph, Question, passage_count, reading_sheet
 
 _TRIES = 20
 _UNSAID = 4
@@ -45,7 +45,7 @@ def passage_sheet(random: Random, split: Split) -> Sheet:
 
 
 def _document_sheet(random: Random, split: Split) -> Sheet:
-    count = random.choices((5, 4, 3, 2, 1), (38, 10, 10, 36, 6))[0]
+    count = passage_count(random, split)
     prose = random.choice((1, 2)) if count > 2 and random.random() < 0.2 else 0
     documents = _documents(random, split, count - prose)
     texts = [*(one.text for one in documents), *(python.prose(random, split) for _ in range(prose))]
@@ -125,7 +125,7 @@ def _must_name(documents: Sequence[Document], topic: Topic, fact: Fact) -> bool:
 
 
 def _essay_sheet(random: Random, split: Split) -> Sheet:
-    return reading_sheet(random, _essays(split), typed=TYPED)
+    return reading_sheet(random, split, _essays(split), typed=TYPED)
 
 
 @cache
