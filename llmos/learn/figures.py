@@ -19,7 +19,7 @@ from llmos.agents.calibration import Sample, ece, fit_temperature, tempered
 from llmos.agents.jobs import ANSWER, ASK, NOT_FOUND, Job
 from llmos.agents.joining import joined
 from llmos.agents.router import MICROCODE, SHOWN
-from llmos.agents.routing import judged, nearest
+from llmos.agents.routing import Weighed, judged, nearest
 from llmos.learn.data.example import Example, Sheet, SheetMaker, Split
 from llmos.learn.evaluate import Figure, Said, ask, examples, f1, split_answer
 
@@ -267,7 +267,7 @@ def _decided(said: Said, known: Mapping[str, float]) -> Said:
 
 def _routed(said: Said, shares: Mapping[str, float]) -> dict[str, float]:
     """The share of every agent as the router has it, best first."""
-    found = said.weighed
+    found: Sequence[Weighed] = said.weighed
     if not said.settled:
         found = judged(found, {one.way.title: shares[one.way.title] for one in nearest(found, SHOWN)}, MICROCODE)
     return {one.way.title: one.share for one in found}
