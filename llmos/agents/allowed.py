@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from llmos.agents.jobs import Done
+from llmos.agents.spans import Kind, of_kind
 from llmos.agents.vocabulary import vocabulary
 from llmos.messages import Grammar, ToolSpec
 
@@ -25,7 +26,10 @@ NUMBERS = {word: number for number, word in enumerate(_SMALL)}
 """Numbers as people write them."""
 
 _CHUNK = re.compile(r"\w+|\s+|[^\w\s]")
-_ESCAPED = re.compile(r"\\u[0-9a-f]{4}|\\.|\w+|\s+|[^\w\s]")
+_WHOLE: tuple[Kind, ...] = ("url", "path", "date", "clock")
+"""What is one value: no part of it can be said."""
+_CALL = re.compile(r"[\w.]+\((?:[^()\n]|\([^()\n]*\))*\)")
+"""A call in a program, likewise."""
 _DIGITS = r"\d+(?:,\d{3}(?!\d))*(?:\.\d+)?"
 _NUMBER = re.compile(rf"(?<![\w.])-?{_DIGITS}(?!\w)|(?<=[^\w.]){_DIGITS}|^{_DIGITS}")
 _WORD = re.compile(r"[A-Za-z]+")
@@ -52,16 +56,27 @@ _UNSAID: Mapping[str, str] = {
 _MOST_ITEMS = 12
 
 
-def arguments(tool: ToolSpec, request: str, done: Sequence[Done] = ()) -> Grammar:
-    """The arguments of a call: a JSON object in the order of the schema, as `jobs.arguments` writes it."""
-    source = "\n".join([request, *(one.result for one in done)])
-    return _Writer(source).object(tool.parameters, nullable=False)
+def arguments(
+    tool: ToolSpec, request: str, done: Sequence[Done] = (), given: Mapping[str, Any] | None = None
+) -> Grammar:
+    """The arguments of a call: a JSON object in the order of the schema, as `jobs.arguments` writes it.
+
+    Args:
+        given: Arguments that are settled; the words that they are can't be others as well.
+    """
+    chunks = _chunks(request, "quoted", *_WHOLE)
+    for one in done:
+        chunks += ["\n", *_chunks(one.result, *_WHOLE)]
+    runs = [chunks]
+    for value in (given or {}).values():
+        runs = [part for run in runs for part in _without(run, str(value))]
+    return _Writer("\n".join("".join(run) for run in runs), runs, given or {}).object(tool.parameters, nullable=False)
 
 
 def fields(schema: Mapping[str, Any], text: str) -> Grammar:
     """Values out of a text: a JSON object with every field, null where the text does not say."""
     every = {**schema, "required": list(schema.get("properties", {}))}
-    return _Writer(text).object(every, nullable=True)
+    return _Writer(text, [_chunks(text, *_WHOLE)]).object(every, nullable=True)
 
 
 def answer(passages: Sequence[str]) -> Grammar:
@@ -70,7 +85,8 @@ def answer(passages: Sequence[str]) -> Grammar:
     names: list[str] = []
     for number, text in enumerate(passages, 1):
         # one terminal, so that the space before the number is not taken for one of the passage
-        rules += [f"P{number}: {_substring(' '.join(text.split()))}", f'A{number}: P{number} " [{number}]"']
+        pieces = _CHUNK.findall(" ".join(text.split()))
+        rules += [f"P{number}: {_substring(pieces)}", f'A{number}: P{number} " [{number}]"']
         names.append(f"A{number}")
     return Grammar("\n".join([f"start: {' | '.join(names)}", *rules, ""]))
 
@@ -88,10 +104,40 @@ def numbers(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _substring(text: str, *, escaped: bool = False) -> str:
-    """A regular expression for any run of words of a text, as it stands there or with JSON's escapes."""
-    chunks = _ESCAPED.findall(json.dumps(text, ensure_ascii=False)[1:-1]) if escaped else _CHUNK.findall(text)
-    return f"%regex {json.dumps({'substring_chunks': chunks}, ensure_ascii=False)}"
+def _chunks(text: str, *whole: Kind) -> list[str]:
+    """A text in pieces: words, blanks, marks, and what is one value."""
+    values = [match.span() for match in _CALL.finditer(text)]
+    values += [(one.start, one.start + len(one.text)) for one in of_kind(text, *whole)]
+    found: list[str] = []
+    end = 0
+    for start, stop in sorted(values):
+        if start >= end:
+            found += [*_CHUNK.findall(text[end:start]), text[start:stop]]
+            end = stop
+    return [*found, *_CHUNK.findall(text[end:])]
+
+
+def _without(chunks: Sequence[str], value: str) -> list[list[str]]:
+    """What stands before and after a value, where it stands first."""
+    for start in range(len(chunks)):
+        text = ""
+        for end in range(start, len(chunks)):
+            text += chunks[end]
+            if text == value:
+                return [list(chunks[:start]), list(chunks[end + 1 :])]
+            if not value.startswith(text):
+                break
+    return [list(chunks)]
+
+
+def _substring(chunks: Sequence[str]) -> str:
+    """A regular expression for any run of pieces."""
+    return f"%regex {json.dumps({'substring_chunks': list(chunks)}, ensure_ascii=False)}"
+
+
+def _escaped(text: str) -> str:
+    """As a text stands in JSON."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def _either(texts: Iterable[str]) -> str:
@@ -100,9 +146,16 @@ def _either(texts: Iterable[str]) -> str:
 
 @dataclass(slots=True)
 class _Writer:
-    """Writes the rules for one object."""
+    """Writes the rules for one object.
+
+    Attributes:
+        runs: The pieces of which values are runs.
+        given: Values that are settled.
+    """
 
     source: str
+    runs: Sequence[Sequence[str]]
+    given: Mapping[str, Any] = field(default_factory=dict[str, Any])
     rules: list[str] = field(default_factory=list[str])
 
     def object(self, schema: Mapping[str, Any], *, nullable: bool) -> Grammar:
@@ -110,14 +163,20 @@ class _Writer:
         required = set(schema.get("required", ()))
         if not properties:
             return Grammar('start: "{}"\n')
-        values = [self._value(one, nullable=nullable) for one in properties.values()]
+        values = [
+            json.dumps(json.dumps(self.given[name], ensure_ascii=False))
+            if name in self.given
+            else self._value(one, nullable=nullable)
+            for name, one in properties.items()
+        ]
         count = len(values)
         for place, (name, value) in enumerate(zip(properties, values, strict=True)):
             self.rules.append(f"p{place}: {json.dumps(json.dumps(name, ensure_ascii=False) + ': ')} {value}")
-            skips = name not in required
+            skips = name not in required and name not in self.given
             self.rules.append(f"f{place}: p{place} m{place + 1}" + (f" | f{place + 1}" if skips else ""))
             self.rules.append(f'm{place}: ", " p{place} m{place + 1}' + (f" | m{place + 1}" if skips else ""))
-        self.rules += [f'f{count}: ""', f'm{count}: ""', f"SPAN: {_substring(self.source, escaped=True)}"]
+        spans = " | ".join(_substring([_escaped(one) for one in run]) for run in self.runs)
+        self.rules += [f'f{count}: ""', f'm{count}: ""', f"SPAN: {spans}"]
         self.rules.append(_TEXT + self._sums())
         return Grammar("\n".join(['start: "{" f0 "}"', *self.rules, ""]))
 

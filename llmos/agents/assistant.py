@@ -313,9 +313,8 @@ class _Work:
         """What the words say of a tool's arguments, by the rules and by microcode."""
         device = self.devices[choice.name]
         roles = roles_of(device)
-        open_ = any(role in filling.LEARNT or name not in choice.grounded.values for name, role in roles.items())
         unclear = self.unclear and bool(choice.grounded.missing)
-        if self.code is None or unclear or not open_:
+        if self.code is None or unclear or not filling.is_open(roles, choice.grounded):
             return choice.grounded
         filled = await microcode.fill(self.process, self.code, device.spec, step.words, self.done)
         return filling.joined(device.spec, roles, choice.grounded, filled, step)

@@ -19,16 +19,22 @@ from llmos.agents.microcode import Filled
 from llmos.kernel.calls import Label, Provenance, join
 from llmos.messages import ToolSpec
 
-LEARNT = frozenset({"free", "number"})
+LEARNT = frozenset({"free", "number", "query"})
 """Roles in which microcode is right more often than the rules, measured on tools that neither knows."""
 
 PLACES = frozenset({"path", "folder", "url", "command"})
-"""Roles of which the rules find all that is there: what they don't find is left out, unless it is needed."""
+"""Roles of which the rules find all that is there: what they don't find is left out, unless it is needed or looks like
+a place."""
+
+TIMES = frozenset({"moment", "start", "end", "until", "zone"})
+"""Roles of which the words often name one that is not meant: what microcode does not see is left out, unless it is
+needed."""
 
 AHEAD = 1.0
 """By so much what microcode read weighs more than what rules found, or less: it is not asked again."""
 
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|[A-Za-z]+")
+_NUMBER = re.compile(r"-?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?|[A-Za-z]+")
+_PLACE = re.compile(r"[~.]*/|.*/.|~$")
 
 
 def joined(spec: ToolSpec, roles: Mapping[str, str], grounded: Grounded, filled: Filled, request: Request) -> Grounded:
@@ -41,28 +47,55 @@ def joined(spec: ToolSpec, roles: Mapping[str, str], grounded: Grounded, filled:
     """
     required: Sequence[str] = spec.parameters.get("required", ())
     values: dict[str, tuple[Candidate, ...]] = {}
+    read = {name: one for name, value in filled.values.items() if (one := located(value, request)) is not None}
+    own = {
+        name: one for name, one in read.items() if one.span and (roles[name] in LEARNT or name not in grounded.values)
+    }
     for name in spec.parameters.get("properties", {}):
-        known, value = grounded.values.get(name, ()), filled.values.get(name)
-        said = None if value is None else located(value, request)
+        said = read.get(name)
+        elsewhere = {one.span for other, one in own.items() if other != name}
+        known = tuple(one for one in grounded.values.get(name, ()) if one.span not in elsewhere)
         if said is None:
-            both = known if name in required or roles[name] not in LEARNT else ()
-        elif roles[name] in LEARNT or (roles[name] == "query" and _within(said, known)):
-            first = replace(said, weight=max((one.weight for one in known), default=0.0) + AHEAD)
-            both = (first, *(one for one in known if one.value != said.value))
+            both = known if name in required or roles[name] not in LEARNT | TIMES else ()
+        elif roles[name] in LEARNT:
+            both = _ahead(said, known)
+        elif known and (meant := _meant(said, known)):
+            both = _ahead(meant, known)
         elif known:
             last = replace(said, weight=min(one.weight for one in known) - AHEAD)
             both = (*known, *([] if any(one.value == said.value for one in known) else [last]))
         else:
-            both = () if roles[name] in PLACES and name not in required else (said,)
+            open_ = roles[name] not in PLACES or name in required or _PLACE.match(str(said.value))
+            both = (said,) if open_ else ()
         if both:
             values[name] = both
     missing = tuple(name for name in required if name not in values)
     return Grounded(values, missing, tuple(name for name in grounded.findable if name in missing))
 
 
-def _within(said: Candidate, known: Sequence[Candidate]) -> bool:
-    """Whether it is some of the words of what rules found: then a search for it finds at least as much."""
-    return any(isinstance(one.value, str) and _find(str(said.value), one.value) >= 0 for one in known)
+def is_open(roles: Mapping[str, str], grounded: Grounded) -> bool:
+    """Whether rules leave something to read: a parameter of which they know no value or several, or little."""
+    return any(role in LEARNT or len(grounded.values.get(name, ())) != 1 for name, role in roles.items())
+
+
+def _meant(said: Candidate, known: Sequence[Candidate]) -> Candidate | None:
+    """Which of the values that rules found microcode means: the one that stands where it read; its own if all of them
+    are only what goes without saying, or go on after a sentence's end. None if it read elsewhere."""
+    if all(one.provenance.origin == "default" for one in known):
+        return said
+    meant = next((one for one in known if one.span and said.span and _overlap(one.span, said.span)), None)
+    goes_on = meant is not None and re.match(rf"{re.escape(str(said.value))}[.:!?]\s", str(meant.value))
+    return said if goes_on else meant
+
+
+def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _ahead(first: Candidate, known: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """A value before all others."""
+    others = [one for one in known if one.value != first.value]
+    return (replace(first, weight=max((one.weight for one in known), default=0.0) + AHEAD), *others)
 
 
 def located(value: Any, request: Request) -> Candidate | None:  # noqa: ANN401  # JSON data

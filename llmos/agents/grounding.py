@@ -74,6 +74,9 @@ _NAMES: Mapping[Role, str] = {
 _ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for name in names.split()}
 
 
+_OF_FOLDERS = re.compile(r"^(?!.*\bfile\b).*\b(?:folder|directory)\b", re.IGNORECASE | re.DOTALL)
+
+
 def role(name: str, schema: Mapping[str, Any], traits: Traits) -> Role:
     """What kind of thing a parameter is, by its name and schema."""
     if "enum" in schema:
@@ -87,7 +90,8 @@ def role(name: str, schema: Mapping[str, Any], traits: Traits) -> Role:
         return "url"
     if name in ("text", "title", "summary", "name"):
         return "content" if traits.effect in ("writes", "irreversible") else "query"
-    return _ROLES.get(name, "free")
+    known = _ROLES.get(name, "free")
+    return "folder" if known == "path" and _OF_FOLDERS.search(schema.get("description", "")) else known
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,8 @@ def ground(spec: ToolSpec, traits: Traits, request: Request) -> Grounded:
     properties = cast("Mapping[str, Mapping[str, Any]]", spec.parameters.get("properties", {}))
     required = cast("Sequence[str]", spec.parameters.get("required", ()))
     roles: dict[str, Role] = {name: role(name, schema, traits) for name, schema in properties.items()}
-    if not {name for name, kind in roles.items() if kind in ("start", "end")} <= set(required):
+    ends = {kind: name for name, kind in roles.items() if kind in ("start", "end")}
+    if len(ends) < len(("start", "end")) or not set(ends.values()) <= set(required):
         instead: dict[Role, Role] = {"start": "moment", "end": "until"}
         roles = {name: instead.get(kind, kind) for name, kind in roles.items()}
     values: dict[str, tuple[Candidate, ...]] = {}
@@ -158,7 +163,7 @@ def _found(
         case "url":
             return _spans(request, "url")
         case "moment":
-            return _moments(request)[:1] or ([_today(request)] if "duration" in others else [])
+            return _moments(request) or ([_today(request)] if "duration" in others else [])
         case "start" | "end":
             return _period(request, role)
         case "until":
@@ -205,9 +210,9 @@ def _number(text: str, schema: Mapping[str, Any]) -> int | float:
 # -- files
 
 _FOLDER = re.compile(
-    r"\b(?:the |my )?(?P<a>[\w./-]+) (?:folder|directory|dir)\b"
-    r"|\b(?:folder|directory) (?:called |named )?(?P<b>[\w./-]+)"
-    r"|\bin (?P<c>[\w./-]+)(?=\s*(?:[.?!,]|$| and\b| sorted\b| by\b))",
+    r"\b(?:the |my )?(?!(?:the|my|this|that|a) )(?P<a>[\w./-]+) (?:folder|directory|dir)\b"
+    r"|\b(?:folder|directory) (?:called |named )?(?P<b>[\w./~-]+)"
+    r"|\bin(?:to|side)? (?P<c>[\w./-]+)(?=\s*(?:[.?!,]|$| and\b| sorted\b| by\b))",
     re.IGNORECASE,
 )
 _FILE = re.compile(
@@ -281,16 +286,24 @@ _ZONE = re.compile(
 )
 
 
+_BESIDE = re.compile(r",? (?:(?:at|on) )?", re.IGNORECASE)
+
+
 def _moments(request: Request) -> list[Candidate]:
-    """Moments that the words name; a day and the time of day after it are one."""
+    """Moments that the words name, the first one first; a day and the time of day beside it are one."""
     found: list[Candidate] = []
     parts = of_kind(request.words, "date", "clock")
     for place, part in enumerate(parts):
         before = parts[place - 1] if place else None
-        if part.kind == "clock" and before is not None and before.kind == "date" and len(found) == 1:
+        weight = -2.0 * len(found)
+        alone = before is not None and found[-1].span == (before.start, before.end)
+        if before and alone and before.kind != part.kind and _BESIDE.fullmatch(request.words, before.end, part.start):
+            text = request.words[before.start : part.end]
+            found[-1] = request.span(text, before.start, part.end, found[-1].weight)
+        elif part.kind == "clock" and before is not None and before.kind == "date" and len(found) == 1:
             found[-1] = request.computed(f"{before.text} {part.text}", [before, part])
         else:
-            found.append(request.span(part.text, part.start, part.end))
+            found.append(request.span(part.text, part.start, part.end, weight))
     return found
 
 
@@ -331,8 +344,8 @@ def _zones(request: Request) -> list[Candidate]:
 # -- others
 
 _COMMAND = re.compile(
-    r"\b(?:run|execute|launch)\b(?:\s+(?:this|the|following|these|a|in|shell|bash|terminal|python|command|code|script"
-    r"|program|line))*\s*:?\s+(?P<x>\S.*)$",
+    r"\b(?:run|execute|launch)\b(?!\s+(?:that|it)\b)(?:\s+(?:this|the|following|these|a|in|shell|bash|terminal|python|command|code|script"
+    r"|program|line))*\s*:?\s+(?P<x>\S.*?)(?:,?\s+(?:for me|please))*$",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -367,8 +380,11 @@ def _sums(request: Request) -> list[Candidate]:
 
 
 def _enum(request: Request, options: Sequence[str]) -> list[Candidate]:
-    """The options that the words mean, by their own name or what people say instead."""
-    said = plain_words(request.words)
+    """The options that the words mean, by their own name or what people say instead; a file's name says nothing."""
+    words = request.words
+    for one in of_kind(words, "path", "url"):
+        words = words[: one.start] + " " * len(one.text) + words[one.start + len(one.text) :]
+    said = plain_words(words)
     found: list[Candidate] = []
     for option in options:
         means = vocabulary().enum.get(option, frozenset({option}))

@@ -14,8 +14,10 @@ from typing import Any
 
 from llmos.agents import allowed, jobs, reading
 from llmos.agents.calibration import tempered
+from llmos.agents.distinct import distinct
 from llmos.agents.jobs import Done, Job
 from llmos.kernel.branch import Branch
+from llmos.kernel.entry import Thought
 from llmos.messages import GREEDY, Constraint, Context, EngineInfo, Microcode, ToolSpec
 
 MOST_TOOLS = 12
@@ -98,12 +100,23 @@ async def knows(process: Branch, code: Microcode, question: str) -> float:
 async def fill(process: Branch, code: Microcode, tool: ToolSpec, request: str, done: Sequence[Done] = ()) -> Filled:
     """The arguments of a call, each a span or a number of the request or of what was done."""
     form = jobs.fill(tool, request, done)
-    return await _values(process, code, "fill", form, allowed.arguments(tool, request, done))
+
+    async def write(bound: Constraint) -> str:
+        return (await _written(process, form, bound)).text
+
+    async def weigh(texts: Sequence[str]) -> Sequence[float]:
+        thought = await process.aside(form).think(choices=tuple(texts))
+        return thought.probabilities or tuple(float(one == thought.value) for one in texts)
+
+    thought = await _written(process, form, allowed.arguments(tool, request, done))
+    text = await distinct(tool, request, done, thought.text, write, weigh)
+    return _read_out(code, "fill", text, thought.likelihood)
 
 
 async def extract(process: Branch, code: Microcode, fields: Mapping[str, Any], text: str) -> Filled:
     """Values of fields out of a text; None where it does not say."""
-    return await _values(process, code, "extract", jobs.extract(fields, text), allowed.fields(fields, text))
+    thought = await _written(process, jobs.extract(fields, text), allowed.fields(fields, text))
+    return _read_out(code, "extract", thought.text, thought.likelihood)
 
 
 async def read(process: Branch, code: Microcode, passages: Sequence[str], question: str) -> Found | None:
@@ -112,7 +125,7 @@ async def read(process: Branch, code: Microcode, passages: Sequence[str], questi
     shown = reading.nearest(question, passages, near)
     texts = [passages[index] for index in shown]
     form, bound = jobs.read(texts, question), allowed.answer(texts)
-    said = (await process.aside(form).think(constraint=bound, sampling=GREEDY, max_tokens=_TOKENS)).text.strip()
+    said = (await _written(process, form, bound)).text.strip()
     text, _, number = said.rpartition(" [")
     if not text.strip() or not number.rstrip("]").isdigit():
         return None
@@ -128,11 +141,14 @@ async def _shares(process: Branch, code: Microcode, job: Job, form: Context, nam
     return dict(zip(names, found, strict=True))
 
 
-async def _values(process: Branch, code: Microcode, job: Job, form: Context, bound: Constraint) -> Filled:
-    thought = await process.aside(form).think(constraint=bound, sampling=GREEDY, max_tokens=_TOKENS)
+async def _written(process: Branch, form: Context, bound: Constraint) -> Thought:
+    return await process.aside(form).think(constraint=bound, sampling=GREEDY, max_tokens=_TOKENS)
+
+
+def _read_out(code: Microcode, job: Job, text: str, likelihood: float | None) -> Filled:
     try:
-        values: dict[str, Any] = json.loads(thought.text)
+        values: dict[str, Any] = json.loads(text)
     except ValueError:  # cut at the token limit
         return Filled({}, 0.0)
-    (sure,) = tempered((thought.likelihood or 0.0,), code.temperatures.get(job, 1.0))
+    (sure,) = tempered((likelihood or 0.0,), code.temperatures.get(job, 1.0))
     return Filled(values, sure)

@@ -50,7 +50,7 @@ _OLD, _NEW = r"(?P<x>\S.{0,400}?)", r"(?P<y>\S.{0,400}?)"
 _REPLACE = (
     re.compile(rf"\bsubstitute\s+{_NEW}\s+for\s+{_OLD}{_END}", re.I),  # the new one comes first
     re.compile(rf"\b(?:replace|substitute|exchange)\s+{_OLD}\s+(?:by|with|for)\s+{_NEW}{_END}", re.I),
-    re.compile(rf"\bswap\s+{_OLD}\s+(?:for|with|by)\s+{_NEW}{_END}", re.I),
+    re.compile(rf"\bswap\s+(?:out\s+)?{_OLD}\s+(?:for|with|by)\s+{_NEW}{_END}", re.I),
     re.compile(
         rf"\b(?:change|turn|correct|rename|update|set|fix|edit|modify|alter)\s+{_OLD}\s+(?:to|into)\s+{_NEW}{_END}",
         re.I,

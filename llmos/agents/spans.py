@@ -40,16 +40,18 @@ _COUNT = r"(?:\d+|an?|one|two|three|four|five|six|seven|eight|nine|ten)"
 _TIME_UNIT = r"(?:second|minute|hour|day|week|fortnight|month|year)s?"
 NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 
-_QUOTED = re.compile(r"\"([^\"\n]+)\"|“([^”\n]+)”|`([^`\n]+)`|«([^»\n]+)»|(?<!\w)'([^'\n]+)'(?!\w)")
+_QUOTED = re.compile(
+    r"\"(\{[^\n]*\}|\[[^\n]*\])\"|\"([^\"\n]+)\"|“([^”\n]+)”|`([^`\n]+)`|«([^»\n]+)»|(?<!\w)'([^'\n]+)'(?!\w)"
+)
 _URL = re.compile(r"\bhttps?://[^\s\"'<>]+|\bwww\.[^\s\"'<>]+", re.IGNORECASE)
 _PATH = re.compile(
     r"(?<![\w@./:-])(?:"
     r"(?:~|\.{1,2})?/?(?:[\w.-]+/)*[\w-][\w.-]*?\.(?!(?:com|org|net|io)\b)[A-Za-z][A-Za-z0-9]{0,7}"
-    r"|(?:~|\.{1,2})?/?[A-Za-z_][\w.-]*/(?:[\w.-]+/)*(?:[\w.-]*\w)?"
+    r"|(?:~|\.{1,2})?/?[A-Za-z_][\w.-]*/(?:[\w.-]+/)*(?:[\w.-]*\w)?|(?:~|\.{1,2})/[\w.-]*\w"
     r")(?![\w@/])"
 )
 _DATE = re.compile(
-    rf"\b\d{{4}}-\d{{1,2}}-\d{{1,2}}\b"
+    rf"\b\d{{4}}-\d{{1,2}}-\d{{1,2}}\b|(?<![\w./])\d{{1,2}}(?:/\d{{1,2}}/|\.\d{{1,2}}\.)\d{{4}}(?![\w/]|\.\d)"
     rf"|\b(?:the )?\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}(?:,? \d{{4}}\b)?"
     rf"|\b{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?\b(?:,? \d{{4}}\b)?"
     rf"|\bthe day (?:after tomorrow|before yesterday)\b|\b(?:today|tonight|tomorrow|yesterday)\b"

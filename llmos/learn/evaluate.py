@@ -15,25 +15,28 @@ import string
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, cast
 
 from llmos.agents import allowed, jobs, reading
-from llmos.agents.grounding import Request
+from llmos.agents.distinct import distinct, loaded
+from llmos.agents.filling import is_open, joined
+from llmos.agents.grounding import Request, ground
 from llmos.agents.jobs import Job
 from llmos.agents.joining import sayings
+from llmos.agents.microcode import Filled
 from llmos.agents.router import SURE
 from llmos.agents.routing import Weighed, sayings_of, weigh
-from llmos.agents.shortlist import Scored, shortlist
+from llmos.agents.shortlist import Scored, roles_of, shortlist
 from llmos.agents.structure import own_words
 from llmos.agents.ways import given as ways_of
 from llmos.events import Finished
 from llmos.kernel.calls import Traits
 from llmos.learn.data.example import Example, SheetMaker, Split
-from llmos.messages import GREEDY, Generate, Score, ToolSpec
+from llmos.messages import GREEDY, Constraint, Generate, Score, ToolSpec
 
 if TYPE_CHECKING:
     from llmos.kernel.protocols import Device, Engine, Similar
@@ -55,6 +58,7 @@ class Said:
         scored, near: Of a choice among tools, what words and meanings say of it (`llmos.agents.joining`).
         weighed: And of a choice among agents (`llmos.agents.routing`).
         settled: These leave nothing to ask the model.
+        call: Of arguments, what the kernel makes of them (`llmos.agents.filling`).
     """
 
     example: Example
@@ -65,6 +69,7 @@ class Said:
     near: Mapping[str, float] | None = None
     weighed: tuple[Weighed, ...] = ()
     settled: bool = False
+    call: str = ""
 
     @property
     def confidence(self) -> float:
@@ -150,7 +155,7 @@ async def ask(
             else:
                 ask_one = _choose if example.choices else _JOBS.get(example.job, _write)
                 said = await ask_one(engine, example, adapter)
-            if example.tools:
+            if example.tools and example.choices:
                 said = await _with_helpers(said, similar)
             elif example.ways:
                 said = await _with_router(said, similar)
@@ -201,7 +206,7 @@ class _Shown:
 
 async def _write(engine: Engine, example: Example, adapter: str) -> Said:
     text, likelihood = await _generated(engine, example, adapter)
-    right = _same(text, example.answer)
+    right = same(text, example.answer)
     return Said(example, text, (likelihood,), right)
 
 
@@ -253,7 +258,39 @@ async def _printed(program: str) -> str:
     return "" if done.returncode or done.timed_out else done.stdout.decode("utf-8", "replace").strip()
 
 
-_JOBS: Mapping[Job, Callable[[Engine, Example, str], Awaitable[Said]]] = {"read": _read, "program": _program}
+async def _fill(engine: Engine, example: Example, adapter: str) -> Said:
+    """As `llmos.agents.microcode.fill`, and the call that the kernel makes of it where nothing was done before."""
+    text, likelihood = await _generated(engine, example, adapter)
+    if not example.tools:
+        return Said(example, text, (likelihood,), same(text, example.answer))
+
+    async def write(bound: Constraint) -> str:
+        return (await _generated(engine, replace(example, within=bound), adapter))[0]
+
+    async def weigh(texts: Sequence[str]) -> Sequence[float]:
+        request = Score(context=example.context, choices=tuple(texts), adapter=adapter, priority="background")
+        return [one.probability for one in (await engine.score(request)).choices]
+
+    text = await distinct(example.tools[0], example.request, example.done, text, write, weigh)
+    said = Said(example, text, (likelihood,), same(text, example.answer))
+    return said if example.done else replace(said, call=_called(example, text))
+
+
+def _called(example: Example, text: str) -> str:
+    """The arguments of a call, out of what rules and the model found."""
+    (tool,), request = example.tools, Request(example.request)
+    device = cast("Device", _Shown(tool))
+    grounded, roles = ground(tool, device.traits, request), roles_of(device)
+    if is_open(roles, grounded):
+        grounded = joined(tool, roles, grounded, Filled(loaded(text), 1.0), request)
+    return jobs.arguments({name: found[0].value for name, found in grounded.values.items()})
+
+
+_JOBS: Mapping[Job, Callable[[Engine, Example, str], Awaitable[Said]]] = {
+    "read": _read,
+    "program": _program,
+    "fill": _fill,
+}
 
 
 async def _generated(engine: Engine, example: Example, adapter: str) -> tuple[str, float]:
@@ -272,7 +309,8 @@ async def _generated(engine: Engine, example: Example, adapter: str) -> tuple[st
     return "", 0.0
 
 
-def _same(text: str, wanted: str) -> bool:
+def same(text: str, wanted: str) -> bool:
+    """Whether two texts are the same, as JSON if they are such."""
     try:
         return bool(json.loads(text) == json.loads(wanted))
     except ValueError:

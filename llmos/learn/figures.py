@@ -21,7 +21,7 @@ from llmos.agents.joining import joined
 from llmos.agents.router import MICROCODE, SHOWN
 from llmos.agents.routing import Weighed, judged, nearest
 from llmos.learn.data.example import Example, Sheet, SheetMaker, Split
-from llmos.learn.evaluate import Figure, Said, ask, examples, f1, split_answer
+from llmos.learn.evaluate import Figure, Said, ask, examples, f1, same, split_answer
 
 if TYPE_CHECKING:
     from llmos.kernel.protocols import Engine, Similar
@@ -244,18 +244,20 @@ def _rows(one: _Set, said: Sequence[Said], chosen: Sequence[Said], known: Mappin
             hard = tuple(float(each.right) for each in said if each.example.kind != "decide")
             more = [Row(f"{one.name}, other words", one.job, hard)] if hard else []
             return [Row(one.name, one.job, right), *more]
-        case name if said and (said[0].scored or said[0].weighed):
+        case name if said and (said[0].scored or said[0].weighed or said[0].call):
             return [Row(name, one.job, right), Row(f"{name}: microcode alone", one.job, alone)]
         case _:
             return [Row(one.name, one.job, right)]
 
 
 def _decided(said: Said, known: Mapping[str, float]) -> Said:
-    """An answer as the kernel takes it: its shares at the job's temperature, and a choice among tools or agents joined
-    with what words and meanings say.
+    """An answer as the kernel takes it: its shares at the job's temperature, a choice among tools or agents joined with
+    what words and meanings say, and arguments with what rules found.
     """
     example = said.example
     shares = tempered(said.shares, known.get(example.job, 1.0))
+    if said.call:
+        return replace(said, shares=shares, text=said.call, right=same(said.call, example.answer))
     if not said.scored and not said.weighed:
         return replace(said, shares=shares)
     by_name = dict(zip(example.choices, shares, strict=True))

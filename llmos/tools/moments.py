@@ -1,6 +1,7 @@
 """Reads dates, times, spans of time and time zones from what people write, and counts with them.
 
-Nothing is guessed that has two meanings: 2/3/2027 is refused, 2027-03-02 is not. Knows no tool.
+Nothing is guessed that has two meanings: 2/3/2027 is refused; 2027-03-02, 2.3.2027 and 2/13/2027 are not. Knows no
+tool.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ _DAY_FIRST = re.compile(
     r"(?:the )?(\d{1,2})(?:st|nd|rd|th)?(?: of)?[ .-]+([a-z]{3,9})\.?,?(?: (\d{4}))?(?:,? (?:at )?(.+))?$"
 )
 _MONTH_FIRST = re.compile(r"([a-z]{3,9})\.? (\d{1,2})(?:st|nd|rd|th)?,?(?: (\d{4}))?(?:,? (?:at )?(.+))?$")
+_NUMERIC = re.compile(r"(\d{1,2})([./])(\d{1,2})\2(\d{4})(?:,? (?:at )?(.+))?$")
+_CLOCK_FIRST = re.compile(r"(\d{1,2}(?::\d{2}(?: ?[ap]\.?m\.?)?| ?[ap]\.?m\.?)),? (?:on )?(\S.*)$")
 _CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))? ?(am|pm|a\.m\.|p\.m\.)?$")
 _SPAN = re.compile(rf"([+-]?\d+|{'|'.join(_NUMBERS)})\s*({_UNITS})s?")
 _CITIES = {
@@ -94,7 +97,12 @@ def moment_of(text: str, now: datetime) -> tuple[datetime, bool]:
 
 
 def _day_with_clock(said: str, now: datetime) -> tuple[datetime, bool] | None:
-    """`tomorrow at 5pm`, `friday 10:30`."""
+    """`tomorrow at 5pm`, `friday 10:30`, `10:30 on friday`."""
+    if found := _CLOCK_FIRST.match(said):
+        with contextlib.suppress(Retry):
+            day, clock = moment_of(found[2], now)
+            if not clock:
+                return datetime.combine(day.date(), _clock(found[1]), now.tzinfo), True
     found = re.fullmatch(r"(.+?) (?:at )?(\d{1,2}(?::\d{2}.*| ?(?:am|pm)))", said)
     if not found or not (found[1] in _RELATIVE or found[1].split()[-1] in _DAYS):
         return None
@@ -142,6 +150,9 @@ def _calendar(said: str, text: str, now: datetime) -> tuple[datetime, bool]:
         year, month, day, clock = found[3], index + 1, int(found[1]), found[4]
     elif (found := _MONTH_FIRST.match(said)) and (index := _index(found[1], _MONTHS, 3)) is not None:
         year, month, day, clock = found[3], index + 1, int(found[2]), found[4]
+    elif found := _NUMERIC.match(said):
+        year, clock = found[4], found[5]
+        day, month = _day_and_month(int(found[1]), int(found[3]), found[2], text)
     elif said in _FEASTS:
         month, day = _FEASTS[said]
     elif _CLOCK.match(said) and not said.isdigit():
@@ -155,6 +166,13 @@ def _calendar(said: str, text: str, now: datetime) -> tuple[datetime, bool]:
     except ValueError as error:
         raise Retry(f"{text!r} is no date: there is no such day.") from error
     return datetime.combine(found_day, _clock(clock) if clock else time(), now.tzinfo), bool(clock)
+
+
+def _day_and_month(first: int, second: int, between: str, text: str) -> tuple[int, int]:
+    """With dots the day comes first; with slashes either does, so it must be one that no month can be."""
+    if between == "/" and first != second and first <= 12 and second <= 12:
+        raise Retry(f"{text!r} may be two dates: write it as 2027-03-14 or 14 March 2027.")
+    return (second, first) if between == "/" and second > 12 else (first, second)
 
 
 def _index(word: str, names: tuple[str, ...], least: int) -> int | None:

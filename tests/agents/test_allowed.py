@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
 from llmos.agents import allowed, jobs
+from llmos.agents.spans import spans
 from llmos.messages import Grammar, ToolSpec
 
 BYTES = LLTokenizer("byte")
@@ -97,7 +98,39 @@ def test_whatever_stands_in_a_request_can_be_said_of_it(before: str, value: str,
     """Also quotes, backslashes, control characters and other scripts: the answer is JSON that says the value."""
     request = f"{before} {value} {after}"
     tool = spec(("text",), text={"type": "string"})
-    assert accepts(allowed.arguments(tool, request), json.dumps({"text": value}, ensure_ascii=False))
+    assume(not any(one.kind in ("quoted", "url", "path", "date", "clock") for one in spans(request)))
+    assume("(" not in request)
+    for said in (value, request):
+        assert accepts(allowed.arguments(tool, request), json.dumps({"text": said}, ensure_ascii=False))
+
+
+@pytest.mark.parametrize(
+    ("request_", "whole", "part"),
+    [
+        ('reply "see you on Friday" to it', "see you on Friday", "Friday"),
+        ("turn img/cover.jpg into png", "img/cover.jpg", "cover"),
+        ("get http://127.0.0.1:5000/team. Thanks", "http://127.0.0.1:5000/team", "127.0.0.1"),
+        ("until 24 December 2029 at 8:00 pm", "24 December 2029", "24 December"),
+        ("until 24 December 2029 at 8:00 pm", "8:00 pm", "8:00"),
+        ('run print(sorted("harbor")) now', 'print(sorted("harbor"))', "print(sorted("),
+    ],
+)
+def test_what_is_one_value_is_said_whole(request_: str, whole: str, part: str) -> None:
+    grammar = allowed.arguments(spec(("text",), text={"type": "string"}), request_)
+    assert accepts(grammar, json.dumps({"text": whole}))
+    assert accepts(grammar, json.dumps({"text": request_}))
+    assert not accepts(grammar, json.dumps({"text": part}))
+
+
+def test_words_that_are_settled_are_no_other_argument() -> None:
+    tool = spec(
+        ("start", "end", "nights"), start={"type": "string"}, end={"type": "string"}, nights={"type": "integer"}
+    )
+    grammar = allowed.arguments(tool, "from Oslo to Turku for 3", given={"start": "Oslo", "nights": 3})
+    assert accepts(grammar, '{"start": "Oslo", "end": "Turku", "nights": 3}')
+    assert not accepts(grammar, '{"start": "Oslo", "end": "Oslo", "nights": 3}')
+    assert not accepts(grammar, '{"start": "Turku", "end": "Turku", "nights": 3}')
+    assert not accepts(grammar, '{"start": "Oslo", "end": "3", "nights": 3}')
 
 
 @settings(max_examples=60, deadline=None)

@@ -91,3 +91,62 @@ def test_an_optional_value_that_microcode_does_not_see_is_left_out() -> None:
 def test_what_nobody_found_is_missing() -> None:
     found = joined(TOOL, ROLES, Grounded({}, ("place", "people")), Filled({"people": 9}, 0.1), Request("a table"))
     assert found.missing == ("place", "people")
+
+
+def _said(
+    roles: dict[str, str], words: str, known: dict[str, list[str]], filled: dict[str, object]
+) -> dict[str, object]:
+    """What comes of values that rules found in words, the first one first, and those that microcode read."""
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in roles}, "required": []}
+    request = Request(words)
+    values = {
+        name: tuple(
+            request.span(one, words.index(one), words.index(one) + len(one), -2.0 * place)
+            for place, one in enumerate(found)
+        )
+        for name, found in known.items()
+    }
+    found = joined(ToolSpec("go", "Go.", schema), roles, Grounded(values, ()), Filled(filled, 0.9), request)
+    return {name: candidates[0].value for name, candidates in found.values.items()}
+
+
+def test_of_several_values_microcode_tells_which_one_is_meant() -> None:
+    words = "my machine needed 24 seconds for that. 46 days after 25 March 2019"
+    known = {"when": ["25 March 2019"], "span": ["24 seconds", "46 days"]}
+    filled: dict[str, object] = {"when": "25 March", "span": "46 days"}
+    roles = {"when": "moment", "span": "duration"}
+    assert _said(roles, words, known, filled) == {"when": "25 March 2019", "span": "46 days"}
+
+
+def test_a_time_that_microcode_does_not_see_is_left_out_and_an_option_is_not() -> None:
+    roles = {"when": "moment", "sort": "enum"}
+    known = {"when": ["Sunday"], "sort": ["size"]}
+    assert _said(roles, "files by size, we spoke on Sunday", known, {}) == {"sort": "size"}
+
+
+def test_what_is_one_argument_is_no_other() -> None:
+    roles = {"start": "start", "when": "free"}
+    filled: dict[str, object] = {"start": "Lagos", "when": "21 May"}
+    assert _said(roles, "a flight from Lagos on 21 May", {"start": ["21 May"]}, filled) == {
+        "start": "Lagos",
+        "when": "21 May",
+    }
+
+
+def test_a_new_text_ends_with_its_sentence() -> None:
+    known = {"new": ["Maple Works. I owe you one"]}
+    assert _said({"new": "new"}, "make it Maple Works. I owe you one", known, {"new": "Maple Works"}) == {
+        "new": "Maple Works"
+    }
+
+
+def test_a_folder_that_looks_like_one_is_taken_from_microcode() -> None:
+    roles = {"folder": "folder"}
+    assert _said(roles, "what is in ~/Desktop", {}, {"folder": "~/Desktop"}) == {"folder": "~/Desktop"}
+    assert _said(roles, "the most recent files", {}, {"folder": "most recent"}) == {}
+
+
+def test_numbers_before_a_comma_and_lists_of_them_are_found() -> None:
+    found = located([639, 495, 73253], Request("average of 639, 495, 73,253"))
+    assert found is not None
+    assert found.value == [639, 495, 73253]

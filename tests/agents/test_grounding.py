@@ -27,6 +27,10 @@ TOOLS = tools()
         ("see notes/a.md and b.txt", [("path", "notes/a.md"), ("path", "b.txt")]),
         ("on 3 June 2028 at 9:30", [("date", "3 June 2028"), ("clock", "9:30")]),
         ("in 3 weeks", [("duration", "3 weeks")]),
+        ("by 21.1.2026 or 04/28/2026", [("date", "21.1.2026"), ("date", "04/28/2026")]),
+        ("what is 12/4", [("expression", "12/4")]),
+        ('send "{"active": true}" there', [("quoted", '{"active": true}')]),
+        ("look into ./output or ~/Desktop", [("path", "./output"), ("path", "~/Desktop")]),
         ('say "well done" twice', [("quoted", "well done")]),
         ("get https://example.com/a.json now", [("url", "https://example.com/a.json")]),
         ("what is 4% of 25?", [("expression", "4% of 25")]),
@@ -148,3 +152,35 @@ def test_most_development_requests_get_their_tool_and_arguments() -> None:
         arguments += best.name == tool and all(given.get(name, ".") == value for name, value in expected.items())
     assert tools >= 0.9 * len(requests())
     assert arguments >= 0.75 * sum(bool(tool) for _, tool, _ in requests())
+
+
+def _tool(**properties: object) -> ToolSpec:
+    return ToolSpec("go", "Go.", {"type": "object", "properties": properties, "required": list(properties)})
+
+
+def _first(tool: ToolSpec, words: str) -> dict[str, object]:
+    found = ground(tool, Traits(effect="reads"), Request(words)).values
+    return {name: values[0].value for name, values in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("properties", "words", "values"),
+    [
+        ({"when": "day"}, "dentist next Wednesday at 10:15 pm", {"when": "next Wednesday at 10:15 pm"}),
+        ({"when": "day"}, "dentist 11:00 am Friday", {"when": "11:00 am Friday"}),
+        ({"start": "day", "duration": "time"}, "add a week to 13.11.2024", {"start": "13.11.2024", "duration": "a week"}),
+        ({"folder": "where"}, "the contents of the directory thesis", {"folder": "thesis"}),
+        ({"path": "the folder to list"}, "files in recipes by date", {"path": "recipes"}),
+        ({"command": "to run"}, "run touch a.yaml for me", {"command": "touch a.yaml"}),
+        ({"command": "to run"}, "mv a.sql b/\n^ run that in a terminal", {}),
+    ],
+)  # fmt: skip
+def test_values_are_found_whole(properties: dict[str, str], words: str, values: dict[str, object]) -> None:
+    tool = _tool(**{name: {"type": "string", "description": about} for name, about in properties.items()})
+    assert _first(tool, words) == values
+
+
+def test_a_files_name_is_no_option() -> None:
+    tool = _tool(target={"enum": ["jpg", "png"]})
+    assert _first(tool, "avatar.jpg -> PNG") == {"target": "png"}
+    assert _first(tool, "convert avatar.jpg") == {}

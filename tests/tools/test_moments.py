@@ -45,6 +45,13 @@ NOW = datetime(2026, 11, 18, 15, 30, tzinfo=BERLIN)  # a Wednesday
         ("in 90 minutes", "2026-11-18T17:00"),
         ("christmas", "2026-12-25T00:00"),
         ("2027-03-02T08:00:00+00:00", "2027-03-02T09:00"),
+        ("2.3.2027", "2027-03-02T00:00"),
+        ("3/14/2027", "2027-03-14T00:00"),
+        ("14/3/2027 at 9:30", "2027-03-14T09:30"),
+        ("3/3/2027", "2027-03-03T00:00"),
+        ("11:00 am friday", "2026-11-20T11:00"),
+        ("10:15 on 2 March 2027", "2027-03-02T10:15"),
+        ("5pm, tomorrow", "2026-11-19T17:00"),
     ],
 )
 def test_dates(text: str, result: str) -> None:
@@ -52,7 +59,21 @@ def test_dates(text: str, result: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2/3/2027", "02.03.27", "31 June 2027", "2027-13-01", "someday", "25:00", "13pm", "7", "99999999999"]
+    "text",
+    [
+        "2/3/2027",
+        "02.03.27",
+        "31 June 2027",
+        "31.6.2027",
+        "13/14/2027",
+        "9:30 on 10:15",
+        "2027-13-01",
+        "someday",
+        "25:00",
+        "13pm",
+        "7",
+        "99999999999",
+    ],
 )
 def test_what_is_no_date_or_two_is_refused(text: str) -> None:
     with pytest.raises(Retry):

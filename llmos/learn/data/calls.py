@@ -282,6 +282,8 @@ def _filled(shown: Shown, asked: Asked) -> Example:
         jobs.arguments(asked.arguments),
         kind=_case(shown.kind, asked),
         within=allowed.arguments(shown.spec, asked.text),
+        request=asked.text,
+        tools=(shown.spec,),
     )
 
 

@@ -179,9 +179,17 @@ def _examples(episode: Episode) -> Iterable[Example]:
         kind = "after error" if step.after_error else "step"
         done = episode.done(number)
         yield Example("choose", jobs.choose(episode.tools, episode.request, done), step.name, names, kind)
-        context = jobs.fill(specs[step.name], episode.request, done)
-        within = allowed.arguments(specs[step.name], episode.request, done)
-        yield Example("fill", context, jobs.arguments(step.arguments), kind=kind, within=within)
+        tool = specs[step.name]
+        yield Example(
+            "fill",
+            jobs.fill(tool, episode.request, done),
+            jobs.arguments(step.arguments),
+            kind=kind,
+            within=allowed.arguments(tool, episode.request, done),
+            request=episode.request,
+            tools=(tool,),
+            done=tuple(done),
+        )
     context = jobs.choose(episode.tools, episode.request, episode.done(len(episode.steps)))
     yield Example("choose", context, jobs.ANSWER, names, "finish")
 

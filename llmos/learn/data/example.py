@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, TypeVar
 
-from llmos.agents.jobs import Job
+from llmos.agents.jobs import Done, Job
 from llmos.messages import Constraint, Context, ToolSpec
 
 Split = Literal["train", "validation", "test"]
@@ -32,7 +32,9 @@ class Example:
         kind: What it is a case of, for tables of results: `seen`, `near`, `ask`, `not found` …
         within: What the kernel lets the model write (`llmos.agents.allowed`).
         request: In the user's words, where words and meanings help.
-        tools, ways, passages: What a tool or an agent is chosen from, and an answer read from.
+        tools, ways, passages: What a tool or an agent is chosen from, and an answer read from; of arguments, their
+            tool.
+        done: What was done before, of arguments.
         alike: Other answers that count as much in measuring.
     """
 
@@ -47,6 +49,7 @@ class Example:
     ways: Mapping[str, str] = field(default_factory=dict[str, str])
     passages: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
+    done: tuple[Done, ...] = ()
 
     @property
     def accepted(self) -> tuple[str, ...]:

@@ -401,8 +401,12 @@ def _slotted(random: Random, split: Split, template: str, values: dict[str, str]
     def value(found: re.Match[str]) -> str:
         slot, kind, form = found[1].lower(), found[2].lower(), found[3]
         if slot not in values:
-            drawn = [drawn_value(random, split, kind) for _ in range(_TRIES)]
-            values[slot] = next((one for one in drawn if one not in values.values()), drawn[0])
+            text = drawn_value(random, split, kind)
+            for _ in range(_TRIES):
+                if text not in values.values():
+                    break
+                text = drawn_value(random, split, kind)
+            values[slot] = text
         text = values[slot]
         return text.upper() if found[1].isupper() else _FORMED[form or ""](text)
 

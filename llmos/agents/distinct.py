@@ -1,0 +1,66 @@
+"""Lets no two arguments of a call be the same words of a request: `from 5 km to 5 km` is nothing that anybody wants.
+
+What a model reads twice is an argument that the request leaves out, or one of the two is read again without those
+words. Knows no engine: who asks the model is given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from llmos.agents import allowed, jobs
+from llmos.agents.jobs import Done
+from llmos.messages import Constraint, ToolSpec
+
+
+async def distinct(
+    tool: ToolSpec,
+    request: str,
+    done: Sequence[Done],
+    text: str,
+    write: Callable[[Constraint], Awaitable[str]],
+    weigh: Callable[[Sequence[str]], Awaitable[Sequence[float]]],
+) -> str:
+    """The arguments that a model read, each out of words of its own.
+
+    Args:
+        text: What it wrote under `allowed.arguments`.
+        write: Asks it again under a constraint.
+        weigh: How likely it finds each of some texts.
+    """
+    values: dict[str, Any] = loaded(text)
+    pair = doubled(values, "\n".join([request, *(one.result for one in done)]))
+    if pair is None:
+        return text
+    required: Sequence[str] = tool.parameters.get("required", ())
+    if optional := [name for name in pair if name not in required]:
+        del values[optional[-1]]
+        return jobs.arguments(values)
+    again = [await write(allowed.arguments(tool, request, done, {name: values[name]})) for name in pair]
+    again = [one for one in again if loaded(one)]
+    if not again:
+        return text
+    shares = await weigh(again)
+    return again[max(range(len(again)), key=shares.__getitem__)]
+
+
+def doubled(values: Mapping[str, Any], source: str) -> tuple[str, str] | None:
+    """Two arguments that are the same word of a text, where it stands once; None where there are none."""
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value):
+            said = str(value)
+            if said in found and source.count(said) == 1:
+                return found[said], name
+            found[said] = name
+    return None
+
+
+def loaded(text: str) -> dict[str, Any]:
+    """Arguments as the model wrote them; none where it was cut."""
+    try:
+        return dict(json.loads(text))
+    except ValueError:  # cut at the token limit
+        return {}
