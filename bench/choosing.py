@@ -37,6 +37,7 @@ from llmos.config import EngineOptions
 from llmos.engine import open_engine
 from llmos.kernel.protocols import Device
 from llmos.learn.data import calls
+from llmos.learn.data.example import Example
 from llmos.learn.evaluate import ask, examples
 from llmos.memory.embedding.meanings import Meanings
 from llmos.messages import Message, Score
@@ -185,9 +186,10 @@ async def _open_ones(unseen: list[Floats], names: list[list[str]], right: list[i
         near = await similar(words, known)
         asked = nearest_to_microcode(choices, near)
         specs = [tools()[one.name].spec for one in asked if one.name != choosing.ANSWER]
-        score = Score(context=jobs.choose(specs, words), choices=(*(one.name for one in asked), jobs.ASK))
-        shares = tempered([one.probability for one in (await engine.score(score)).choices], temperature)
-        found += _open("development", asked, near, dict(zip(score.choices, shares, strict=True)), meant)
+        form, turned = (jobs.choose(view, words) for view in (specs, specs[::-1]))
+        example = Example("choose", form, meant, (*(one.name for one in asked), jobs.ASK), turned=(turned,))
+        shares = tempered((await ask(engine, [example]))[0].shares, temperature)
+        found += _open("development", asked, near, dict(zip(example.choices, shares, strict=True)), meant)
     for maker in (calls.choose_seen, calls.choose_unseen, calls.choose_builtin):
         given = examples(maker, split="validation", count=cases, seed=1)
         for said in await ask(engine, given, similar=similar):

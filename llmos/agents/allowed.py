@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from llmos.agents.jobs import Done
+from llmos.agents.jobs import NOT_FOUND, Done
 from llmos.agents.spans import Kind, of_kind
 from llmos.agents.vocabulary import vocabulary
 from llmos.messages import Grammar, ToolSpec
@@ -53,6 +53,9 @@ _UNSAID: Mapping[str, str] = {
 }  # fmt: skip
 """Numbers that words stand for."""
 
+_NOTHING = rf"/{NOT_FOUND.partition(' ')[0]}(.|\n)*/"
+"""How an answer does not begin: a model that would say that there is none must not end up with `notable` instead."""
+
 _MOST_ITEMS = 12
 
 
@@ -67,16 +70,13 @@ def arguments(
     chunks = _chunks(request, "quoted", *_WHOLE)
     for one in done:
         chunks += ["\n", *_chunks(one.result, *_WHOLE)]
-    runs = [chunks]
-    for value in (given or {}).values():
-        runs = [part for run in runs for part in _without(run, str(value))]
-    return _Writer("\n".join("".join(run) for run in runs), runs, given or {}).object(tool.parameters, nullable=False)
+    return _writer(chunks, given or {}).object(tool.parameters, nullable=False)
 
 
-def fields(schema: Mapping[str, Any], text: str) -> Grammar:
-    """Values out of a text: a JSON object with every field, null where the text does not say."""
+def fields(schema: Mapping[str, Any], text: str, given: Mapping[str, Any] | None = None) -> Grammar:
+    """Values out of a text: a JSON object with every field, null where the text does not say; `given` as before."""
     every = {**schema, "required": list(schema.get("properties", {}))}
-    return _Writer(text, [_chunks(text, *_WHOLE)]).object(every, nullable=True)
+    return _writer(_chunks(text, *_WHOLE), given or {}).object(every, nullable=True)
 
 
 def answer(passages: Sequence[str]) -> Grammar:
@@ -86,7 +86,7 @@ def answer(passages: Sequence[str]) -> Grammar:
     for number, text in enumerate(passages, 1):
         # one terminal, so that the space before the number is not taken for one of the passage
         pieces = _CHUNK.findall(" ".join(text.split()))
-        rules += [f"P{number}: {_substring(pieces)}", f'A{number}: P{number} " [{number}]"']
+        rules += [f"P{number}: {_substring(pieces)} & ~{_NOTHING}", f'A{number}: P{number} " [{number}]"']
         names.append(f"A{number}")
     return Grammar("\n".join([f"start: {' | '.join(names)}", *rules, ""]))
 
@@ -115,6 +115,14 @@ def _chunks(text: str, *whole: Kind) -> list[str]:
             found += [*_CHUNK.findall(text[end:start]), text[start:stop]]
             end = stop
     return [*found, *_CHUNK.findall(text[end:])]
+
+
+def _writer(chunks: Sequence[str], given: Mapping[str, Any]) -> _Writer:
+    """For values out of pieces, less those that are settled."""
+    runs = [list(chunks)]
+    for value in given.values():
+        runs = [part for run in runs for part in _without(run, str(value))]
+    return _Writer("\n".join("".join(run) for run in runs), runs, given)
 
 
 def _without(chunks: Sequence[str], value: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Lets no two arguments of a call be the same words of a request: `from 5 km to 5 km` is nothing that anybody wants.
+"""Lets no two values be the same words of a text: `from 5 km to 5 km` is nothing that anybody wants.
 
 What a model reads twice is an argument that the request leaves out, or one of the two is read again without those
 words. Knows no engine: who asks the model is given.
@@ -10,35 +10,36 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from llmos.agents import allowed, jobs
-from llmos.agents.jobs import Done
-from llmos.messages import Constraint, ToolSpec
+from llmos.agents import jobs
+from llmos.messages import Constraint
 
 
 async def distinct(
-    tool: ToolSpec,
-    request: str,
-    done: Sequence[Done],
     text: str,
+    source: str,
+    within: Callable[[Mapping[str, Any]], Constraint],
     write: Callable[[Constraint], Awaitable[str]],
     weigh: Callable[[Sequence[str]], Awaitable[Sequence[float]]],
+    optional: Callable[[str], bool] = lambda name: False,
 ) -> str:
-    """The arguments that a model read, each out of words of its own.
+    """The values that a model read, each out of words of its own.
 
     Args:
-        text: What it wrote under `allowed.arguments`.
+        text: What it wrote, as JSON.
+        source: What it read.
+        within: What it may write where some values are settled (`llmos.agents.allowed`).
         write: Asks it again under a constraint.
         weigh: How likely it finds each of some texts.
+        optional: Whether a value may be left out.
     """
     values: dict[str, Any] = loaded(text)
-    pair = doubled(values, "\n".join([request, *(one.result for one in done)]))
+    pair = doubled(values, source)
     if pair is None:
         return text
-    required: Sequence[str] = tool.parameters.get("required", ())
-    if optional := [name for name in pair if name not in required]:
-        del values[optional[-1]]
+    if free := [name for name in pair if optional(name)]:
+        del values[free[-1]]
         return jobs.arguments(values)
-    again = [await write(allowed.arguments(tool, request, done, {name: values[name]})) for name in pair]
+    again = [await write(within({name: values[name]})) for name in pair]
     again = [one for one in again if loaded(one)]
     if not again:
         return text
@@ -47,7 +48,7 @@ async def distinct(
 
 
 def doubled(values: Mapping[str, Any], source: str) -> tuple[str, str] | None:
-    """Two arguments that are the same word of a text, where it stands once; None where there are none."""
+    """Two values that are the same word of a text, where it stands once; None where there are none."""
     found: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value):
@@ -59,7 +60,7 @@ def doubled(values: Mapping[str, Any], source: str) -> tuple[str, str] | None:
 
 
 def loaded(text: str) -> dict[str, Any]:
-    """Arguments as the model wrote them; none where it was cut."""
+    """Values as the model wrote them; none where it was cut."""
     try:
         return dict(json.loads(text))
     except ValueError:  # cut at the token limit

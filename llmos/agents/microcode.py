@@ -7,14 +7,14 @@ Every question is a system call, aside from the conversation. Knows no tool's in
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from llmos.agents import allowed, jobs, reading
 from llmos.agents.calibration import tempered
-from llmos.agents.distinct import distinct
+from llmos.agents.distinct import distinct, loaded
 from llmos.agents.jobs import Done, Job
 from llmos.kernel.branch import Branch
 from llmos.kernel.entry import Thought
@@ -22,6 +22,9 @@ from llmos.messages import GREEDY, Constraint, Context, EngineInfo, Microcode, T
 
 MOST_TOOLS = 12
 """So many tools are shown at once: what it was trained on."""
+
+DOUBT = 0.95
+"""A choice of a lesser share is made once more with the list in the other order."""
 
 _TOKENS = 200
 
@@ -72,51 +75,52 @@ async def choose(
 ) -> dict[str, float]:
     """How likely each tool is the next one, and `jobs.ANSWER` and `jobs.ASK`; of at most `MOST_TOOLS` tools."""
     names = [*(tool.name for tool in tools), jobs.ANSWER, jobs.ASK]
-    return await _shares(process, code, "choose", jobs.choose(tools, request, done), names)
+    forms = [jobs.choose(view, request, done) for view in (tools, tools[::-1])]
+    return await _shares(process, code, "choose", forms, names)
 
 
 async def whom(process: Branch, code: Microcode, ways: Mapping[str, str], request: str) -> dict[str, float]:
     """How likely each of some ways is the right one for a task."""
-    return await _shares(process, code, "whom", jobs.whom(ways, request), list(ways))
+    return await _shares(
+        process, code, "whom", [jobs.whom(view, request) for view in (ways, jobs.turned(ways))], list(ways)
+    )
 
 
 async def judge(process: Branch, code: Microcode, task: str, work: str, source: str = "") -> dict[str, float]:
     """How likely each of `jobs.VERDICTS` is."""
-    return await _shares(process, code, "verdict", jobs.verdict(task, work, source), list(jobs.VERDICTS))
+    return await _shares(process, code, "verdict", [jobs.verdict(task, work, source)], list(jobs.VERDICTS))
 
 
 async def control(
     process: Branch, code: Microcode, page: str, controls: Sequence[str], instruction: str
 ) -> dict[str, float]:
     """How likely each control of a page is what an instruction means."""
-    return await _shares(process, code, "browse", jobs.browse(page, controls, instruction), list(controls))
+    return await _shares(process, code, "browse", [jobs.browse(page, controls, instruction)], list(controls))
 
 
 async def knows(process: Branch, code: Microcode, question: str) -> float:
     """How likely the model's own answer to a question is right."""
-    return (await _shares(process, code, "know", jobs.know(question), ["yes", "no"]))["yes"]
+    return (await _shares(process, code, "know", [jobs.know(question)], ["yes", "no"]))["yes"]
 
 
 async def fill(process: Branch, code: Microcode, tool: ToolSpec, request: str, done: Sequence[Done] = ()) -> Filled:
     """The arguments of a call, each a span or a number of the request or of what was done."""
-    form = jobs.fill(tool, request, done)
-
-    async def write(bound: Constraint) -> str:
-        return (await _written(process, form, bound)).text
-
-    async def weigh(texts: Sequence[str]) -> Sequence[float]:
-        thought = await process.aside(form).think(choices=tuple(texts))
-        return thought.probabilities or tuple(float(one == thought.value) for one in texts)
-
-    thought = await _written(process, form, allowed.arguments(tool, request, done))
-    text = await distinct(tool, request, done, thought.text, write, weigh)
-    return _read_out(code, "fill", text, thought.likelihood)
+    required: Sequence[str] = tool.parameters.get("required", ())
+    return await _values(
+        process,
+        code,
+        "fill",
+        jobs.fill(tool, request, done),
+        "\n".join([request, *(one.result for one in done)]),
+        lambda given: allowed.arguments(tool, request, done, given),
+        lambda name: name not in required,
+    )
 
 
 async def extract(process: Branch, code: Microcode, fields: Mapping[str, Any], text: str) -> Filled:
     """Values of fields out of a text; None where it does not say."""
-    thought = await _written(process, jobs.extract(fields, text), allowed.fields(fields, text))
-    return _read_out(code, "extract", thought.text, thought.likelihood)
+    form = jobs.extract(fields, text)
+    return await _values(process, code, "extract", form, text, lambda given: allowed.fields(fields, text, given))
 
 
 async def read(process: Branch, code: Microcode, passages: Sequence[str], question: str) -> Found | None:
@@ -135,20 +139,59 @@ async def read(process: Branch, code: Microcode, passages: Sequence[str], questi
     return Found(text.strip(), shown[int(number.rstrip("]")) - 1], missing)
 
 
-async def _shares(process: Branch, code: Microcode, job: Job, form: Context, names: Sequence[str]) -> dict[str, float]:
-    thought = await process.aside(form).think(choices=tuple(names), temperature=code.temperatures.get(job, 1.0))
-    found = thought.probabilities or tuple(float(name == thought.value) for name in names)
+async def in_turn(
+    ask: Callable[[Context], Awaitable[Sequence[float]]], forms: Sequence[Context], doubt: float = DOUBT
+) -> tuple[float, ...]:
+    """The shares of some choices: by the first form, and by the next ones as well while none is above `doubt`.
+
+    What stands first in a list is favoured by small models; another order of the same list evens that out. The shares
+    are the geometric means.
+    """
+    found: list[Sequence[float]] = []
+    shares: tuple[float, ...] = ()
+    for form in forms:
+        found.append(await ask(form))
+        products = [math.prod(max(one, 1e-12) ** (1 / len(found)) for one in each) for each in zip(*found, strict=True)]
+        shares = tuple(one / sum(products) for one in products)
+        if max(shares) >= doubt:
+            break
+    return shares
+
+
+async def _shares(
+    process: Branch, code: Microcode, job: Job, forms: Sequence[Context], names: Sequence[str]
+) -> dict[str, float]:
+    async def ask(form: Context) -> Sequence[float]:
+        thought = await process.aside(form).think(choices=tuple(names))
+        return thought.probabilities or tuple(float(name == thought.value) for name in names)
+
+    found = tempered(await in_turn(ask, forms), code.temperatures.get(job, 1.0))
     return dict(zip(names, found, strict=True))
 
 
-async def _written(process: Branch, form: Context, bound: Constraint) -> Thought:
+async def _written(process: Branch, form: Context, bound: Constraint) -> Thought[Any]:
     return await process.aside(form).think(constraint=bound, sampling=GREEDY, max_tokens=_TOKENS)
 
 
-def _read_out(code: Microcode, job: Job, text: str, likelihood: float | None) -> Filled:
-    try:
-        values: dict[str, Any] = json.loads(text)
-    except ValueError:  # cut at the token limit
-        return Filled({}, 0.0)
-    (sure,) = tempered((likelihood or 0.0,), code.temperatures.get(job, 1.0))
-    return Filled(values, sure)
+async def _values(
+    process: Branch,
+    code: Microcode,
+    job: Job,
+    form: Context,
+    source: str,
+    within: Callable[[Mapping[str, Any]], Constraint],
+    optional: Callable[[str], bool] = lambda name: False,
+) -> Filled:
+    """The values that the model reads out of a source, no two of them the same words."""
+
+    async def write(bound: Constraint) -> str:
+        return (await _written(process, form, bound)).text
+
+    async def weigh(texts: Sequence[str]) -> Sequence[float]:
+        thought = await process.aside(form).think(choices=tuple(texts))
+        return thought.probabilities or tuple(float(one == thought.value) for one in texts)
+
+    thought = await _written(process, form, within({}))
+    values = loaded(await distinct(thought.text, source, within, write, weigh, optional))
+    (sure,) = tempered((thought.likelihood or 0.0,), code.temperatures.get(job, 1.0))
+    return Filled(values, sure) if values else Filled({}, 0.0)

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from llmos.agents import allowed, jobs, reading
 from llmos.agents.distinct import distinct, loaded
@@ -27,7 +27,7 @@ from llmos.agents.filling import is_open, joined
 from llmos.agents.grounding import Request, ground
 from llmos.agents.jobs import Job
 from llmos.agents.joining import sayings
-from llmos.agents.microcode import Filled
+from llmos.agents.microcode import Filled, in_turn
 from llmos.agents.router import SURE
 from llmos.agents.routing import Weighed, sayings_of, weigh
 from llmos.agents.shortlist import Scored, roles_of, shortlist
@@ -36,7 +36,7 @@ from llmos.agents.ways import given as ways_of
 from llmos.events import Finished
 from llmos.kernel.calls import Traits
 from llmos.learn.data.example import Example, SheetMaker, Split
-from llmos.messages import GREEDY, Constraint, Generate, Score, ToolSpec
+from llmos.messages import GREEDY, Constraint, Context, Generate, Score, ToolSpec
 
 if TYPE_CHECKING:
     from llmos.kernel.protocols import Device, Engine, Similar
@@ -167,12 +167,13 @@ async def ask(
 
 
 async def _choose(engine: Engine, example: Example, adapter: str) -> Said:
-    scores = await engine.score(
-        Score(context=example.context, choices=example.choices, adapter=adapter, priority="background")
-    )
-    text = scores.best.choice
-    right = text == example.answer
-    return Said(example, text, tuple(one.probability for one in scores.choices), right)
+    async def shares(form: Context) -> Sequence[float]:
+        request = Score(context=form, choices=example.choices, adapter=adapter, priority="background")
+        return [one.probability for one in (await engine.score(request)).choices]
+
+    found = await in_turn(shares, [example.context, *example.turned])
+    text = example.choices[max(range(len(found)), key=found.__getitem__)]
+    return Said(example, text, found, text == example.answer)
 
 
 async def _with_helpers(said: Said, similar: Similar | None) -> Said:
@@ -260,9 +261,37 @@ async def _printed(program: str) -> str:
 
 async def _fill(engine: Engine, example: Example, adapter: str) -> Said:
     """As `llmos.agents.microcode.fill`, and the call that the kernel makes of it where nothing was done before."""
-    text, likelihood = await _generated(engine, example, adapter)
     if not example.tools:
-        return Said(example, text, (likelihood,), same(text, example.answer))
+        return await _write(engine, example, adapter)
+    (tool,), request, done = example.tools, example.request, example.done
+    said = await _values(
+        engine,
+        example,
+        adapter,
+        "\n".join([request, *(one.result for one in done)]),
+        lambda given: allowed.arguments(tool, request, done, given),
+        lambda name: name not in tool.parameters.get("required", ()),
+    )
+    return said if done else replace(said, call=_called(example, said.text))
+
+
+async def _extract(engine: Engine, example: Example, adapter: str) -> Said:
+    """As `llmos.agents.microcode.extract`."""
+    if not example.schema:
+        return await _write(engine, example, adapter)
+    schema, text = example.schema, example.request
+    return await _values(engine, example, adapter, text, lambda given: allowed.fields(schema, text, given))
+
+
+async def _values(
+    engine: Engine,
+    example: Example,
+    adapter: str,
+    source: str,
+    within: Callable[[Mapping[str, Any]], Constraint],
+    optional: Callable[[str], bool] = lambda name: False,
+) -> Said:
+    text, likelihood = await _generated(engine, example, adapter)
 
     async def write(bound: Constraint) -> str:
         return (await _generated(engine, replace(example, within=bound), adapter))[0]
@@ -271,9 +300,8 @@ async def _fill(engine: Engine, example: Example, adapter: str) -> Said:
         request = Score(context=example.context, choices=tuple(texts), adapter=adapter, priority="background")
         return [one.probability for one in (await engine.score(request)).choices]
 
-    text = await distinct(example.tools[0], example.request, example.done, text, write, weigh)
-    said = Said(example, text, (likelihood,), same(text, example.answer))
-    return said if example.done else replace(said, call=_called(example, text))
+    text = await distinct(text, source, within, write, weigh, optional)
+    return Said(example, text, (likelihood,), same(text, example.answer))
 
 
 def _called(example: Example, text: str) -> str:
@@ -290,6 +318,7 @@ _JOBS: Mapping[Job, Callable[[Engine, Example, str], Awaitable[Said]]] = {
     "read": _read,
     "program": _program,
     "fill": _fill,
+    "extract": _extract,
 }
 
 

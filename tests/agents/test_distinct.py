@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
+from llmos.agents import allowed
 from llmos.agents.distinct import distinct, doubled
-from llmos.agents.jobs import Done
 from llmos.messages import Constraint, Grammar, ToolSpec
 from tests.agents.test_allowed import accepts
 
@@ -42,8 +43,11 @@ class Asked:
         return self.shares
 
 
-async def settled(model: Asked, request: str, text: str, done: Sequence[Done] = ()) -> str:
-    return await distinct(TRIP, request, done, text, model.write, model.weigh)
+async def settled(model: Asked, request: str, text: str) -> str:
+    def within(given: Mapping[str, Any]) -> Constraint:
+        return allowed.arguments(TRIP, request, given=given)
+
+    return await distinct(text, request, within, model.write, model.weigh, lambda name: name == "by")
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def _first(tool: ToolSpec, words: str) -> dict[str, object]:
     [
         ({"when": "day"}, "dentist next Wednesday at 10:15 pm", {"when": "next Wednesday at 10:15 pm"}),
         ({"when": "day"}, "dentist 11:00 am Friday", {"when": "11:00 am Friday"}),
-        ({"start": "day", "duration": "time"}, "add a week to 13.11.2024", {"start": "13.11.2024", "duration": "a week"}),
+        ({"start": "day", "duration": "time"}, "add a week to 1.2.2024", {"start": "1.2.2024", "duration": "a week"}),
         ({"folder": "where"}, "the contents of the directory thesis", {"folder": "thesis"}),
         ({"path": "the folder to list"}, "files in recipes by date", {"path": "recipes"}),
         ({"command": "to run"}, "run touch a.yaml for me", {"command": "touch a.yaml"}),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
+import pytest
+
 from llmos.agents import jobs
+from llmos.agents.microcode import in_turn
 from llmos.agents.prompts import prompts
 from llmos.engine.scripted import Reply, ScriptedEngine
-from llmos.messages import Generate, Microcode, Score
+from llmos.messages import Context, Generate, Microcode, Score
 from tests.agents.conftest import MakeDesk, Person
 
 CODE = Microcode(name="kernel", prompts=jobs.fingerprint(), thresholds={"know": 0.5})
@@ -91,3 +95,20 @@ async def test_what_the_model_does_not_know_is_not_made_up(make_desk: MakeDesk) 
 async def test_what_the_model_knows_it_says(make_desk: MakeDesk) -> None:
     desk = await make_desk(engine("yes", jobs.ANSWER, replies="Paris is the capital of France."))
     assert await desk.ask("what is the capital of France?") == "Paris is the capital of France."
+
+
+async def test_a_doubtful_choice_is_made_once_more_in_the_other_order() -> None:
+    asked: list[str] = []
+    shares = {"first": (0.6, 0.4), "other": (0.1, 0.9), "sure": (0.97, 0.03)}
+
+    async def ask(form: Context) -> tuple[float, float]:
+        asked.append(form.text or "")
+        return shares[asked[-1]]
+
+    first, other, sure = (Context(text=name) for name in shares)
+    found = await in_turn(ask, [first, other])
+    assert found[1] > found[0]
+    assert sum(found) == pytest.approx(1.0)
+    assert found[0] / found[1] == pytest.approx(math.sqrt(0.6 * 0.1 / (0.4 * 0.9)))
+    assert await in_turn(ask, [sure, other]) == pytest.approx((0.97, 0.03))
+    assert asked == ["first", "other", "sure"]

@@ -210,7 +210,8 @@ def _choice(random: Random, split: Split, view: Sequence[Shown]) -> tuple[str, s
 def _chosen(view: Sequence[Shown], request: str, answer: str, kind: str) -> Example:
     specs = tuple(one.spec for one in view)
     names = (*(one.name for one in view), jobs.ANSWER, jobs.ASK)
-    return Example("choose", jobs.choose(specs, request), answer, names, kind, request=request, tools=specs)
+    form, turned = (jobs.choose(view, request) for view in (specs, specs[::-1]))
+    return Example("choose", form, answer, names, kind, request=request, tools=specs, turned=(turned,))
 
 
 def _is_near(one: Shown, view: Sequence[Shown]) -> bool:

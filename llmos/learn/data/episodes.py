@@ -174,11 +174,10 @@ def _played(plan: _Plan, view: Sequence[Shown]) -> Episode:
 
 def _examples(episode: Episode) -> Iterable[Example]:
     specs = {one.name: one for one in episode.tools}
-    names = (*specs, jobs.ANSWER, jobs.ASK)
     for number, step in enumerate(episode.steps):
         kind = "after error" if step.after_error else "step"
         done = episode.done(number)
-        yield Example("choose", jobs.choose(episode.tools, episode.request, done), step.name, names, kind)
+        yield _next(episode, number, step.name, kind)
         tool = specs[step.name]
         yield Example(
             "fill",
@@ -190,8 +189,15 @@ def _examples(episode: Episode) -> Iterable[Example]:
             tools=(tool,),
             done=tuple(done),
         )
-    context = jobs.choose(episode.tools, episode.request, episode.done(len(episode.steps)))
-    yield Example("choose", context, jobs.ANSWER, names, "finish")
+    yield _next(episode, len(episode.steps), jobs.ANSWER, "finish")
+
+
+def _next(episode: Episode, number: int, answer: str, kind: str) -> Example:
+    """What comes after some steps."""
+    tools, done = episode.tools, episode.done(number)
+    form, turned = (jobs.choose(view, episode.request, done) for view in (tools, tools[::-1]))
+    names = (*(one.name for one in tools), jobs.ANSWER, jobs.ASK)
+    return Example("choose", form, answer, names, kind, turned=(turned,))
 
 
 # -- kinds of plans

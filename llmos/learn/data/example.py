@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from llmos.agents.jobs import Done, Job
 from llmos.messages import Constraint, Context, ToolSpec
@@ -35,6 +35,8 @@ class Example:
         tools, ways, passages: What a tool or an agent is chosen from, and an answer read from; of arguments, their
             tool.
         done: What was done before, of arguments.
+        turned: The same with what is chosen from in another order, for where the first leaves doubt.
+        schema: Of fields, which; the text is `request`.
         alike: Other answers that count as much in measuring.
     """
 
@@ -50,6 +52,8 @@ class Example:
     passages: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
     done: tuple[Done, ...] = ()
+    turned: tuple[Context, ...] = ()
+    schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def accepted(self) -> tuple[str, ...]:

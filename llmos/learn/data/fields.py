@@ -72,6 +72,8 @@ def _example(
         json.dumps(values, ensure_ascii=False),
         kind=kind,
         within=allowed.fields(schema, shown),
+        request=shown,
+        schema=schema,
     )
 
 
