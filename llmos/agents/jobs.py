@@ -96,11 +96,6 @@ def whom(ways: Mapping[str, str], request: str) -> Context:
     return _chat(_text("whom", "system").format(ways=listed), request)
 
 
-def turned(ways: Mapping[str, str]) -> dict[str, str]:
-    """The same ways, the last one first."""
-    return dict(reversed(list(ways.items())))
-
-
 def decide(request: str) -> Context:
     """Whether a request is answered, looked up, or acted on: one of `DECISIONS`."""
     return whom(DECISIONS, request)

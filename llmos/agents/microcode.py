@@ -81,9 +81,7 @@ async def choose(
 
 async def whom(process: Branch, code: Microcode, ways: Mapping[str, str], request: str) -> dict[str, float]:
     """How likely each of some ways is the right one for a task."""
-    return await _shares(
-        process, code, "whom", [jobs.whom(view, request) for view in (ways, jobs.turned(ways))], list(ways)
-    )
+    return await _shares(process, code, "whom", [jobs.whom(ways, request)], list(ways))
 
 
 async def judge(process: Branch, code: Microcode, task: str, work: str, source: str = "") -> dict[str, float]:

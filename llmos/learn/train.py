@@ -54,7 +54,7 @@ class Plan:
             threads, and no thread waits for another that lost its core. On a GPU there is one.
     """
 
-    tokens: int = 6_200_000
+    tokens: int = 7_300_000
     sheets: int = 4
     rate: float = 7e-4
     warm: int = 30

@@ -82,9 +82,8 @@ def decide_sheet(random: Random, split: Split) -> Sheet:
     for way in asked:
         template = _another(random, _templates("decide", way, split), used)
         request = filled(random, split, template)
-        form, turned = (jobs.whom(view, request) for view in (ways, jobs.turned(ways)))
-        kind = "decide" if own else "decide, other words"
-        sheet.append(Example("whom", form, names[way], tuple(ways), kind, turned=(turned,)))
+        context = jobs.decide(request) if own else jobs.whom(ways, request)
+        sheet.append(Example("whom", context, names[way], tuple(ways), "decide" if own else "decide, other words"))
     return sheet
 
 
@@ -160,8 +159,8 @@ def _sheet(
     for name in _spread(random, [name for name in ways if pools.get(name)], random.randint(*_SIZES)):
         template = _another(random, pools[name], used)
         request = filled(random, split, template)
-        form, turned = (jobs.whom(view, request) for view in (ways, jobs.turned(ways)))
-        sheet.append(Example("whom", form, name, tuple(ways), kind, request=request, ways=ways, turned=(turned,)))
+        context = jobs.whom(ways, request)
+        sheet.append(Example("whom", context, name, tuple(ways), kind, request=request, ways=ways))
     return sheet
 
 
