@@ -97,7 +97,11 @@ def _said(
     roles: dict[str, str], words: str, known: dict[str, list[str]], filled: dict[str, object]
 ) -> dict[str, object]:
     """What comes of values that rules found in words, the first one first, and those that microcode read."""
-    schema = {"type": "object", "properties": {name: {"type": "string"} for name in roles}, "required": []}
+    schema: dict[str, object] = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in roles},
+        "required": [],
+    }
     request = Request(words)
     values = {
         name: tuple(
