@@ -26,14 +26,11 @@ PLACES = frozenset({"path", "folder", "url", "command"})
 """Roles of which the rules find all that is there: what they don't find is left out, unless it is needed or looks like
 a place."""
 
-TIMES = frozenset({"moment", "start", "end", "until", "zone"})
-"""Roles of which the words often name one that is not meant: what microcode does not see is left out, unless it is
-needed."""
-
 AHEAD = 1.0
 """By so much what microcode read weighs more than what rules found, or less: it is not asked again."""
 
 _NUMBER = re.compile(r"-?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?|[A-Za-z]+")
+_ARTICLE = re.compile(r"^(?:the|an?|my) ", re.IGNORECASE)
 _PLACE = re.compile(r"[~.]*/|.*/.|~$")
 
 
@@ -56,9 +53,11 @@ def joined(spec: ToolSpec, roles: Mapping[str, str], grounded: Grounded, filled:
         elsewhere = {one.span for other, one in own.items() if other != name}
         known = tuple(one for one in grounded.values.get(name, ()) if one.span not in elsewhere)
         if said is None:
-            both = known if name in required or roles[name] not in LEARNT | TIMES else ()
+            both = known if name in required or roles[name] not in LEARNT else ()
+        elif roles[name] == "number" and name not in required and said.span is None:
+            both = ()  # a number out of what a tool gave is hardly an option of the next one
         elif roles[name] in LEARNT:
-            both = _ahead(said, known)
+            both = _ahead(_bare(said, known), known)
         elif known and (meant := _meant(said, known)):
             both = _ahead(meant, known)
         elif known:
@@ -86,6 +85,11 @@ def _meant(said: Candidate, known: Sequence[Candidate]) -> Candidate | None:
     meant = next((one for one in known if one.span and said.span and _overlap(one.span, said.span)), None)
     goes_on = meant is not None and re.match(rf"{re.escape(str(said.value))}[.:!?]\s", str(meant.value))
     return said if goes_on else meant
+
+
+def _bare(said: Candidate, known: Sequence[Candidate]) -> Candidate:
+    """A value as rules found it, if that is without an article: a search for it finds at least as much."""
+    return next((one for one in known if _ARTICLE.sub("", str(said.value)) == one.value), said)
 
 
 def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:

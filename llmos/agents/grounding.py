@@ -281,7 +281,7 @@ _FROM_NOW = re.compile(r"\b(?:until|till|before|left|to)\b|\bhow (?:long|far|soo
 _SINCE = re.compile(r"\b(?:since|ago|passed|past)\b", re.IGNORECASE)
 _BOTH = re.compile(r"\b(?:between|from|until|till|to|and|through|since|after|before)\b|[-\u2013]", re.IGNORECASE)
 _ZONE = re.compile(
-    r"\b(?:in|at|for) (?P<x>(?!the\b|my\b|this\b|an?\b|which\b|\d)[A-Za-z][\w'/+-]*(?: [A-Z][\w'-]*)*)"
+    r"\b(?:in|at|for) (?P<x>(?!the\b|me\b|my\b|this\b|an?\b|which\b|\d)[A-Za-z][\w'/+-]*(?: [A-Z][\w'-]*)*)"
     r"(?=\s*(?:[.?!,]|$|\b(?:right|now|at|please|currently)\b))"
 )
 

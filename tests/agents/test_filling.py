@@ -122,10 +122,22 @@ def test_of_several_values_microcode_tells_which_one_is_meant() -> None:
     assert _said(roles, words, known, filled) == {"when": "25 March 2019", "span": "46 days"}
 
 
-def test_a_time_that_microcode_does_not_see_is_left_out_and_an_option_is_not() -> None:
+def test_a_time_or_an_option_that_microcode_does_not_see_is_kept() -> None:
     roles = {"when": "moment", "sort": "enum"}
-    known = {"when": ["Sunday"], "sort": ["size"]}
-    assert _said(roles, "files by size, we spoke on Sunday", known, {}) == {"sort": "size"}
+    known = {"when": ["yesterday"], "sort": ["size"]}
+    assert _said(roles, "files of yesterday by size", known, {}) == {"when": "yesterday", "sort": "size"}
+
+
+def test_what_is_looked_for_has_no_article() -> None:
+    words = "anything in my documents about a drill"
+    assert _said({"text": "query"}, words, {"text": ["drill"]}, {"text": "a drill"}) == {"text": "drill"}
+
+
+def test_a_number_that_only_a_tool_gave_is_no_option() -> None:
+    tool = ToolSpec("read", "Read.", {"type": "object", "properties": {"start": {"type": "integer"}}, "required": []})
+    found = Earlier("search_files tiles", "notes/meeting.md:4: tiles", None, "user")
+    request = Request("read the file you found", earlier=(found,))
+    assert joined(tool, {"start": "number"}, Grounded({}, ()), Filled({"start": 4}, 0.9), request).values == {}
 
 
 def test_what_is_one_argument_is_no_other() -> None:
