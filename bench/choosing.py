@@ -186,7 +186,7 @@ async def _open_ones(unseen: list[Floats], names: list[list[str]], right: list[i
         near = await similar(words, known)
         asked = nearest_to_microcode(choices, near)
         specs = [tools()[one.name].spec for one in asked if one.name != choosing.ANSWER]
-        form, turned = (jobs.choose(view, words) for view in (specs, specs[::-1]))
+        form, turned = jobs.choose_in_turn(specs, words)
         example = Example("choose", form, meant, (*(one.name for one in asked), jobs.ASK), turned=(turned,))
         shares = tempered((await ask(engine, [example]))[0].shares, temperature)
         found += _open("development", asked, near, dict(zip(example.choices, shares, strict=True)), meant)

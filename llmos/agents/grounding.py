@@ -131,7 +131,7 @@ def ground(spec: ToolSpec, traits: Traits, request: Request) -> Grounded:
     required = cast("Sequence[str]", spec.parameters.get("required", ()))
     roles: dict[str, Role] = {name: role(name, schema, traits) for name, schema in properties.items()}
     ends = {kind: name for name, kind in roles.items() if kind in ("start", "end")}
-    if len(ends) < len(("start", "end")) or not set(ends.values()) <= set(required):
+    if ends.keys() != {"start", "end"} or not set(ends.values()) <= set(required):
         instead: dict[Role, Role] = {"start": "moment", "end": "until"}
         roles = {name: instead.get(kind, kind) for name, kind in roles.items()}
     values: dict[str, tuple[Candidate, ...]] = {}
@@ -284,8 +284,6 @@ _ZONE = re.compile(
     r"\b(?:in|at|for) (?P<x>(?!the\b|me\b|my\b|this\b|an?\b|which\b|\d)[A-Za-z][\w'/+-]*(?: [A-Z][\w'-]*)*)"
     r"(?=\s*(?:[.?!,]|$|\b(?:right|now|at|please|currently)\b))"
 )
-
-
 _BESIDE = re.compile(r",? (?:(?:at|on) )?", re.IGNORECASE)
 
 
@@ -344,8 +342,9 @@ def _zones(request: Request) -> list[Candidate]:
 # -- others
 
 _COMMAND = re.compile(
-    r"\b(?:run|execute|launch)\b(?!\s+(?:that|it)\b)(?:\s+(?:this|the|following|these|a|in|shell|bash|terminal|python|command|code|script"
-    r"|program|line))*\s*:?\s+(?P<x>\S.*?)(?:,?\s+(?:for me|please))*$",
+    r"\b(?:run|execute|launch)\b(?!\s+(?:that|it)\b)"
+    r"(?:\s+(?:this|the|following|these|a|in|shell|bash|terminal|python|command|code|script|program|line))*"
+    r"\s*:?\s+(?P<x>\S.*?)(?:,?\s+(?:for me|please))*$",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -65,6 +65,11 @@ def choose(tools: Sequence[ToolSpec], request: str, done: Sequence[Done] = ()) -
     return _chat(_text("choose", "system").format(tools=listed), told(request, done))
 
 
+def choose_in_turn(tools: Sequence[ToolSpec], request: str, done: Sequence[Done] = ()) -> tuple[Context, Context]:
+    """As `choose`, and with the last tool first, for where the first form leaves doubt."""
+    return choose(tools, request, done), choose(tools[::-1], request, done)
+
+
 def fill(tool: ToolSpec, request: str, done: Sequence[Done] = ()) -> Context:
     """The arguments of a call, as a JSON object."""
     parameters = "\n".join(_parameter_line(tool, name) for name in tool.parameters.get("properties", {}))

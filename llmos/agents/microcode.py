@@ -14,7 +14,7 @@ from typing import Any
 
 from llmos.agents import allowed, jobs, reading
 from llmos.agents.calibration import tempered
-from llmos.agents.distinct import distinct, loaded
+from llmos.agents.distinct import Bounds, distinct, loaded, of_call, of_fields
 from llmos.agents.jobs import Done, Job
 from llmos.kernel.branch import Branch
 from llmos.kernel.entry import Thought
@@ -75,8 +75,7 @@ async def choose(
 ) -> dict[str, float]:
     """How likely each tool is the next one, and `jobs.ANSWER` and `jobs.ASK`; of at most `MOST_TOOLS` tools."""
     names = [*(tool.name for tool in tools), jobs.ANSWER, jobs.ASK]
-    forms = [jobs.choose(view, request, done) for view in (tools, tools[::-1])]
-    return await _shares(process, code, "choose", forms, names)
+    return await _shares(process, code, "choose", jobs.choose_in_turn(tools, request, done), names)
 
 
 async def whom(process: Branch, code: Microcode, ways: Mapping[str, str], request: str) -> dict[str, float]:
@@ -103,22 +102,12 @@ async def knows(process: Branch, code: Microcode, question: str) -> float:
 
 async def fill(process: Branch, code: Microcode, tool: ToolSpec, request: str, done: Sequence[Done] = ()) -> Filled:
     """The arguments of a call, each a span or a number of the request or of what was done."""
-    required: Sequence[str] = tool.parameters.get("required", ())
-    return await _values(
-        process,
-        code,
-        "fill",
-        jobs.fill(tool, request, done),
-        "\n".join([request, *(one.result for one in done)]),
-        lambda given: allowed.arguments(tool, request, done, given),
-        lambda name: name not in required,
-    )
+    return await _values(process, code, "fill", jobs.fill(tool, request, done), of_call(tool, request, done))
 
 
 async def extract(process: Branch, code: Microcode, fields: Mapping[str, Any], text: str) -> Filled:
     """Values of fields out of a text; None where it does not say."""
-    form = jobs.extract(fields, text)
-    return await _values(process, code, "extract", form, text, lambda given: allowed.fields(fields, text, given))
+    return await _values(process, code, "extract", jobs.extract(fields, text), of_fields(fields, text))
 
 
 async def read(process: Branch, code: Microcode, passages: Sequence[str], question: str) -> Found | None:
@@ -137,10 +126,8 @@ async def read(process: Branch, code: Microcode, passages: Sequence[str], questi
     return Found(text.strip(), shown[int(number.rstrip("]")) - 1], missing)
 
 
-async def in_turn(
-    ask: Callable[[Context], Awaitable[Sequence[float]]], forms: Sequence[Context], doubt: float = DOUBT
-) -> tuple[float, ...]:
-    """The shares of some choices: by the first form, and by the next ones as well while none is above `doubt`.
+async def in_turn(ask: Callable[[Context], Awaitable[Sequence[float]]], forms: Sequence[Context]) -> tuple[float, ...]:
+    """The shares of some choices: by the first form, and by the next ones as well while none is above `DOUBT`.
 
     What stands first in a list is favoured by small models; another order of the same list evens that out. The shares
     are the geometric means.
@@ -151,7 +138,7 @@ async def in_turn(
         found.append(await ask(form))
         products = [math.prod(max(one, 1e-12) ** (1 / len(found)) for one in each) for each in zip(*found, strict=True)]
         shares = tuple(one / sum(products) for one in products)
-        if max(shares) >= doubt:
+        if max(shares) >= DOUBT:
             break
     return shares
 
@@ -171,15 +158,7 @@ async def _written(process: Branch, form: Context, bound: Constraint) -> Thought
     return await process.aside(form).think(constraint=bound, sampling=GREEDY, max_tokens=_TOKENS)
 
 
-async def _values(
-    process: Branch,
-    code: Microcode,
-    job: Job,
-    form: Context,
-    source: str,
-    within: Callable[[Mapping[str, Any]], Constraint],
-    optional: Callable[[str], bool] = lambda name: False,
-) -> Filled:
+async def _values(process: Branch, code: Microcode, job: Job, form: Context, bounds: Bounds) -> Filled:
     """The values that the model reads out of a source, no two of them the same words."""
 
     async def write(bound: Constraint) -> str:
@@ -189,7 +168,7 @@ async def _values(
         thought = await process.aside(form).think(choices=tuple(texts))
         return thought.probabilities or tuple(float(one == thought.value) for one in texts)
 
-    thought = await _written(process, form, within({}))
-    values = loaded(await distinct(thought.text, source, within, write, weigh, optional))
+    thought = await _written(process, form, bounds.within({}))
+    values = loaded(await distinct(thought.text, bounds, write, weigh))
     (sure,) = tempered((thought.likelihood or 0.0,), code.temperatures.get(job, 1.0))
     return Filled(values, sure) if values else Filled({}, 0.0)

@@ -19,10 +19,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from llmos.agents import allowed, jobs, reading
-from llmos.agents.distinct import distinct, loaded
+from llmos.agents.distinct import Bounds, distinct, loaded, of_call, of_fields
 from llmos.agents.filling import is_open, joined
 from llmos.agents.grounding import Request, ground
 from llmos.agents.jobs import Job
@@ -168,12 +168,17 @@ async def ask(
 
 async def _choose(engine: Engine, example: Example, adapter: str) -> Said:
     async def shares(form: Context) -> Sequence[float]:
-        request = Score(context=form, choices=example.choices, adapter=adapter, priority="background")
-        return [one.probability for one in (await engine.score(request)).choices]
+        return await _likely(engine, form, example.choices, adapter)
 
     found = await in_turn(shares, [example.context, *example.turned])
     text = example.choices[max(range(len(found)), key=found.__getitem__)]
     return Said(example, text, found, text == example.answer)
+
+
+async def _likely(engine: Engine, context: Context, texts: Sequence[str], adapter: str) -> list[float]:
+    """The share of each of some texts."""
+    request = Score(context=context, choices=tuple(texts), adapter=adapter, priority="background")
+    return [one.probability for one in (await engine.score(request)).choices]
 
 
 async def _with_helpers(said: Said, similar: Similar | None) -> Said:
@@ -263,44 +268,26 @@ async def _fill(engine: Engine, example: Example, adapter: str) -> Said:
     """As `llmos.agents.microcode.fill`, and the call that the kernel makes of it where nothing was done before."""
     if not example.tools:
         return await _write(engine, example, adapter)
-    (tool,), request, done = example.tools, example.request, example.done
-    said = await _values(
-        engine,
-        example,
-        adapter,
-        "\n".join([request, *(one.result for one in done)]),
-        lambda given: allowed.arguments(tool, request, done, given),
-        lambda name: name not in tool.parameters.get("required", ()),
-    )
-    return said if done else replace(said, call=_called(example, said.text))
+    (tool,) = example.tools
+    said = await _values(engine, example, adapter, of_call(tool, example.request, example.done))
+    return said if example.done else replace(said, call=_called(example, said.text))
 
 
 async def _extract(engine: Engine, example: Example, adapter: str) -> Said:
     """As `llmos.agents.microcode.extract`."""
-    if not example.schema:
-        return await _write(engine, example, adapter)
-    schema, text = example.schema, example.request
-    return await _values(engine, example, adapter, text, lambda given: allowed.fields(schema, text, given))
+    return await _values(engine, example, adapter, of_fields(example.schema, example.request))
 
 
-async def _values(
-    engine: Engine,
-    example: Example,
-    adapter: str,
-    source: str,
-    within: Callable[[Mapping[str, Any]], Constraint],
-    optional: Callable[[str], bool] = lambda name: False,
-) -> Said:
+async def _values(engine: Engine, example: Example, adapter: str, bounds: Bounds) -> Said:
     text, likelihood = await _generated(engine, example, adapter)
 
     async def write(bound: Constraint) -> str:
         return (await _generated(engine, replace(example, within=bound), adapter))[0]
 
     async def weigh(texts: Sequence[str]) -> Sequence[float]:
-        request = Score(context=example.context, choices=tuple(texts), adapter=adapter, priority="background")
-        return [one.probability for one in (await engine.score(request)).choices]
+        return await _likely(engine, example.context, texts, adapter)
 
-    text = await distinct(text, source, within, write, weigh, optional)
+    text = await distinct(text, bounds, write, weigh)
     return Said(example, text, (likelihood,), same(text, example.answer))
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 
-from llmos.agents import allowed
-from llmos.agents.distinct import distinct, doubled
+from llmos.agents.distinct import distinct, doubled, of_call
 from llmos.messages import Constraint, Grammar, ToolSpec
 from tests.agents.test_allowed import accepts
 
@@ -44,10 +42,7 @@ class Asked:
 
 
 async def settled(model: Asked, request: str, text: str) -> str:
-    def within(given: Mapping[str, Any]) -> Constraint:
-        return allowed.arguments(TRIP, request, given=given)
-
-    return await distinct(text, request, within, model.write, model.weigh, lambda name: name == "by")
+    return await distinct(text, of_call(TRIP, request), model.write, model.weigh)
 
 
 @pytest.mark.parametrize(

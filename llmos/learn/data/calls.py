@@ -210,7 +210,7 @@ def _choice(random: Random, split: Split, view: Sequence[Shown]) -> tuple[str, s
 def _chosen(view: Sequence[Shown], request: str, answer: str, kind: str) -> Example:
     specs = tuple(one.spec for one in view)
     names = (*(one.name for one in view), jobs.ANSWER, jobs.ASK)
-    form, turned = (jobs.choose(view, request) for view in (specs, specs[::-1]))
+    form, turned = jobs.choose_in_turn(specs, request)
     return Example("choose", form, answer, names, kind, request=request, tools=specs, turned=(turned,))
 
 

@@ -195,7 +195,7 @@ def _examples(episode: Episode) -> Iterable[Example]:
 def _next(episode: Episode, number: int, answer: str, kind: str) -> Example:
     """What comes after some steps."""
     tools, done = episode.tools, episode.done(number)
-    form, turned = (jobs.choose(view, episode.request, done) for view in (tools, tools[::-1]))
+    form, turned = jobs.choose_in_turn(tools, episode.request, done)
     names = (*(one.name for one in tools), jobs.ANSWER, jobs.ASK)
     return Example("choose", form, answer, names, kind, turned=(turned,))
 
